@@ -1,0 +1,78 @@
+"""What can go wrong, sorted by what the caller should do about it.
+
+Every error carries its HTTP code, so that no other place maps one to the other. The message is written for the person who
+made the call: what was wrong, where, and what would be right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing wrong with what was sent: which field, what is wrong with it, and what would be right."""
+
+    field: str
+    problem: str
+    expected: str = ""
+
+    def __str__(self) -> str:
+        words = f"{self.field}: {self.problem}" if self.field else self.problem
+        return f"{words} (expected {self.expected})" if self.expected else words
+
+    def as_dict(self) -> dict[str, str]:
+        return {name: value for name, value in asdict(self).items() if value or name != "expected"}
+
+
+class JobdError(Exception):
+    """Something went wrong inside jobd itself."""
+
+    code = 500
+
+
+class Invalid(JobdError):
+    """The request can never be right as it stands: mend it, field by field."""
+
+    code = 400
+
+    def __init__(self, *faults: Fault | str) -> None:
+        self.faults: Sequence[Fault] = [f if isinstance(f, Fault) else Fault("", f) for f in faults]
+        super().__init__("; ".join(str(fault) for fault in self.faults))
+
+
+class Forbidden(JobdError):
+    """You can see it, but it is not yours to change."""
+
+    code = 403
+
+
+class NotFound(JobdError):
+    """There is no such thing, or it is not yours to know of."""
+
+    code = 404
+
+
+class Conflict(JobdError):
+    """A fair request at the wrong moment: look at the present state, then decide."""
+
+    code = 409
+
+
+class Unavailable(JobdError):
+    """Something that is needed does not answer: nothing is known to have changed; try again later.
+
+    From a backend's submit it means "maybe later, maybe done already": only `find` can tell.
+    """
+
+    code = 503
+
+    def __init__(self, message: str, retry_after: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        """Seconds after which a second try makes sense."""
+
+
+class Refused(JobdError):
+    """A backend's final word: this job will never be taken. The message is the system's own. Ends the job, is not HTTP."""

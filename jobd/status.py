@@ -1,0 +1,104 @@
+"""The life of a job. Everything about statuses and the moves between them is in this file and derives from MOVES.
+
+The words are those of the Agave Jobs service. A status says where a job is; *how* it ended is data beside it: exit code, signal,
+`Condition`, and evidence. A word that nobody can enter yet is not in the table, but a search may still name it (`KNOWN_WORDS`).
+
+    PENDING     acknowledged and on disk; held here by a quota
+    STAGED      ready; held here until a slot is free
+    SUBMITTING  being handed to the backend; the intent and its tag are on disk, so a crash is looked up, not repeated
+    QUEUED      the system has it and has not started it
+    RUNNING     its first process runs; falls back to QUEUED when a scheduler requeues it
+    PAUSED      held by a person; release returns it to where it was
+    FINISHED, FAILED, STOPPED   over; STOPPED by a person
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Status(StrEnum):
+    PENDING = "PENDING"
+    STAGED = "STAGED"
+    SUBMITTING = "SUBMITTING"
+    QUEUED = "QUEUED"
+    RUNNING = "RUNNING"
+    PAUSED = "PAUSED"
+    FINISHED = "FINISHED"
+    FAILED = "FAILED"
+    STOPPED = "STOPPED"
+
+
+_ENDINGS = (Status.FINISHED, Status.FAILED, Status.STOPPED)
+
+MOVES: dict[Status, tuple[Status, ...]] = {
+    Status.PENDING: (Status.STAGED, Status.SUBMITTING, Status.PAUSED, Status.FAILED, Status.STOPPED),
+    Status.STAGED: (Status.SUBMITTING, Status.PAUSED, Status.FAILED, Status.STOPPED),
+    Status.SUBMITTING: (Status.STAGED, Status.QUEUED, Status.RUNNING, *_ENDINGS),
+    Status.QUEUED: (Status.RUNNING, Status.PAUSED, *_ENDINGS),
+    Status.RUNNING: (Status.QUEUED, Status.PAUSED, *_ENDINGS),
+    Status.PAUSED: (Status.PENDING, Status.STAGED, Status.QUEUED, Status.RUNNING, *_ENDINGS),
+    Status.FINISHED: (),
+    Status.FAILED: (),
+    Status.STOPPED: (),
+}
+"""From each status, where a job can go. The one exception, the correction of a LOST ending, is `CORRECTIONS`."""
+
+CORRECTIONS = _ENDINGS
+"""Where late evidence can take a job that was FAILED with condition LOST, once."""
+
+START = Status.PENDING
+TERMINAL = frozenset(status for status, onward in MOVES.items() if not onward)
+ACTIVE = frozenset(MOVES) - TERMINAL
+PLACED = frozenset({Status.QUEUED, Status.RUNNING})
+"""A backend has it, under a local id."""
+WAITING = frozenset({Status.PENDING, Status.STAGED})
+"""Nothing outside jobd knows of it yet: it can be stopped or held by a line in the store."""
+
+KNOWN_WORDS = frozenset(Status) | {
+    "PROCESSING_INPUTS", "STAGING_INPUTS", "STAGING_JOB", "CLEANING_UP", "ARCHIVING", "ARCHIVING_FINISHED",
+    "ARCHIVING_FAILED", "BLOCKED", "KILLED", "HEARTBEAT",
+}  # fmt: skip
+"""Agave's words that a search may name; those that are not a Status match nothing."""
+
+
+class Condition(StrEnum):
+    """How a job ended."""
+
+    NORMAL = "NORMAL"
+    EXIT_CODE = "EXIT_CODE"
+    SIGNAL = "SIGNAL"
+    TIME_LIMIT = "TIME_LIMIT"
+    MEMORY_LIMIT = "MEMORY_LIMIT"
+    KILLED = "KILLED"
+    NODE_LOST = "NODE_LOST"
+    LAUNCH_FAILED = "LAUNCH_FAILED"
+    LOST = "LOST"
+
+
+def can_move(old: Status, new: Status) -> bool:
+    return new in MOVES[old]
+
+
+def ending(condition: Condition) -> Status:
+    """The terminal status that goes with a condition."""
+    if condition is Condition.NORMAL:
+        return Status.FINISHED
+    return Status.STOPPED if condition is Condition.KILLED else Status.FAILED
+
+
+def judge(exit_code: int | None, signal: int | None) -> Condition:
+    """The condition of a job of which nothing is known but how its first process ended; LOST when not even that is."""
+    if signal:
+        return Condition.SIGNAL
+    if exit_code is None:
+        return Condition.LOST
+    return Condition.EXIT_CODE if exit_code else Condition.NORMAL
+
+
+def diagram() -> str:
+    """The moves as a Mermaid state diagram, which the README carries."""
+    lines = ["stateDiagram-v2", f"    [*] --> {START}"]
+    lines += [f"    {old} --> {new}" for old, onward in MOVES.items() for new in onward]
+    lines += [f"    {status} --> [*]" for status in MOVES if status in TERMINAL]
+    return "\n".join(lines)
