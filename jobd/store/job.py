@@ -1,0 +1,112 @@
+"""A job, as everyone but the store sees it: a plain value, read at one moment. Times are seconds since the epoch."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from dataclasses import dataclass, field
+from typing import Any
+
+from jobd.status import TERMINAL, Condition, Status
+
+
+def new_id() -> str:
+    """Published clients refuse any id that is not 36 to 40 characters ending in -007."""
+    return f"{uuid.uuid4()}-007"
+
+
+def slug(name: str) -> str:
+    """A name as it stands in file names."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "job"
+
+
+@dataclass(frozen=True)
+class Job:
+    # what was asked for
+    id: str
+    name: str
+    owner: str
+    app_id: str
+    system: str
+    queue: str
+    request: dict[str, Any]
+    """The request as it came, without its environment; what a resubmission starts from."""
+    command: tuple[str, ...]
+    directory: str
+    """Where it runs, absolute."""
+    workspace: str
+    """jobd's own directory for it, with the logs."""
+    stdin: str | None = None
+    environment: str | None = None
+    """Digest of the environment that the client sent; None: a clean one."""
+    nodes: int = 1
+    processors: int = 1
+    memory: int | None = None
+    gpus: int = 0
+    time_limit: float | None = None
+    priority: int = 0
+    resubmit_of: str | None = None
+    created: float = 0.0
+
+    # where it is
+    seq: int = 0
+    """The order of submission; clocks can be set back."""
+    status: Status = Status.PENDING
+    reason: str = ""
+    """Why it waits, or in what words it ended."""
+    hidden: bool = False
+    updated: float = 0.0
+    attempt: int = 0
+    tag: str | None = None
+    local_id: str | None = None
+    handle: dict[str, Any] = field(default_factory=dict)
+    gpu_indices: tuple[int, ...] = ()
+    submitted: float | None = None
+    """When its system took it."""
+    started: float | None = None
+    ended: float | None = None
+    seen: float | None = None
+    """When its system last said anything of it."""
+    missing_since: float | None = None
+    """Since when complete answers have not named it (T4)."""
+    not_before: float | None = None
+    """Not handed over again before this time."""
+    held_from: Status | None = None
+
+    # what was asked for afterwards
+    kill_asked: float | None = None
+    kill_asked_by: str | None = None
+    delete_asked: float | None = None
+    delete_asked_by: str | None = None
+
+    # how it ended
+    exit_code: int | None = None
+    signal: int | None = None
+    condition: Condition | None = None
+    evidence: str | None = None
+    wall: float | None = None
+    cpu: float | None = None
+    peak_memory: int | None = None
+    details: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def over(self) -> bool:
+        return self.status in TERMINAL
+
+    @property
+    def stdout(self) -> str:
+        return f"{self.workspace}/{slug(self.name)}-{self.id}.out"
+
+    @property
+    def stderr(self) -> str:
+        return f"{self.workspace}/{slug(self.name)}-{self.id}.err"
+
+
+@dataclass(frozen=True)
+class Event:
+    """One line of a job's history: a status, or CREATED, DELETED, RESTORED, CORRECTED .. with its story."""
+
+    status: str
+    created: float
+    created_by: str
+    description: str

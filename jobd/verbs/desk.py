@@ -1,0 +1,57 @@
+"""What every verb works with: the Desk, the same for all callers, and the Caller, who is asking."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from jobd.config import Settings
+from jobd.errors import Forbidden, NotFound
+from jobd.keeper.persons import Persons
+from jobd.store.job import Job
+from jobd.store.store import Store
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who is at the other end of the socket, in the kernel's word."""
+
+    uid: int
+    gid: int
+    name: str
+    admin: bool = False
+    """May act for everybody."""
+
+
+@dataclass
+class Desk:
+    store: Store
+    settings: Settings
+    """Replaced as a whole when the configuration is read again."""
+    persons: Persons
+    wake: Callable[[], None]
+    """Tells the engine that there is something to do."""
+
+
+async def find(desk: Desk, caller: Caller, job_id: str, *, hidden: bool = False) -> Job:
+    """The caller's job of that id. NotFound hides the existence of others' jobs; a hidden one is found only if asked for."""
+    job = await desk.store.job(job_id)
+    if job is None or (job.hidden and not hidden) or not may_read(caller, job):
+        raise NotFound(f"no job {job_id}")
+    return job
+
+
+async def find_writable(desk: Desk, caller: Caller, job_id: str, *, hidden: bool = False) -> Job:
+    """The same, where the caller means to change it."""
+    job = await find(desk, caller, job_id, hidden=hidden)
+    if not may_write(caller, job):
+        raise Forbidden(f"job {job_id} is {job.owner}'s, not yours to change")
+    return job
+
+
+def may_read(caller: Caller, job: Job) -> bool:
+    return caller.admin or job.owner == caller.name
+
+
+def may_write(caller: Caller, job: Job) -> bool:
+    return caller.admin or job.owner == caller.name
