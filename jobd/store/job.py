@@ -65,10 +65,8 @@ class Job:
     """When its system took it."""
     started: float | None = None
     ended: float | None = None
-    seen: float | None = None
-    """When its system last said anything of it."""
-    missing_since: float | None = None
-    """Since when complete answers have not named it (T4)."""
+    missing_for: float = 0.0
+    """Seconds for which complete answers, one after the other, have not named it (T4)."""
     not_before: float | None = None
     """Not handed over again before this time."""
     held_from: Status | None = None

@@ -1,0 +1,81 @@
+"""Changes of a job, each with its line of history in the same transaction.
+
+A move is a compare-and-set: it names the status and the attempt that it saw, and happens only if both are still so. Whoever
+loses the race reads again and decides anew; nobody overwrites.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from jobd.status import CORRECTIONS, START, TERMINAL, Condition, Status, can_move
+from jobd.store.job import Job
+from jobd.store.tables import INSERT, insert_values, to_sql
+from jobd.store.writer import Transaction
+
+DAEMON = "jobd"
+"""Who made a change that no person asked for."""
+
+
+def insert(tx: Transaction, job: Job, by: str, description: str) -> int:
+    """A new job, at the start of its life. Returns its place in the order of submission."""
+    seq = tx.sql.execute(INSERT, insert_values(job)).lastrowid
+    assert seq is not None
+    record(tx, seq, START, by, description)
+    tx.changed.append((job.id, job.status))
+    return seq
+
+
+def record(tx: Transaction, seq: int, status: str, by: str, description: str) -> None:
+    """A line of history."""
+    tx.sql.execute(
+        "INSERT INTO history (job_seq, status, created, created_by, description) VALUES (?, ?, ?, ?, ?)",
+        (seq, status, time.time(), by, description),
+    )
+
+
+def move(tx: Transaction, job: Job, to: Status, description: str, by: str = DAEMON, **columns: Any) -> bool:
+    """From the status in which `job` was seen to another. False, and nothing done, if it is no longer so.
+
+    Raises ValueError for a move that is not in the table: a mistake of the program.
+    """
+    if not can_move(job.status, to):
+        raise ValueError(f"no job goes from {job.status} to {to}")
+    columns = {"status": to, **columns}
+    if to in TERMINAL and job.delete_asked is not None:
+        columns["hidden"] = True
+    if not _update(tx, job, columns):
+        return False
+    record(tx, job.seq, to, by, description)
+    if to in TERMINAL and job.delete_asked is not None:
+        record(tx, job.seq, "DELETED", job.delete_asked_by or by, "Hidden from listings, as asked when it was still active.")
+    return True
+
+
+def correct(tx: Transaction, job: Job, to: Status, description: str, **columns: Any) -> bool:
+    """The one ending that may be put right: a LOST job's, by evidence that came late."""
+    if job.condition is not Condition.LOST or to not in CORRECTIONS:
+        raise ValueError(f"only a job that was LOST is corrected, not {job.status}/{job.condition}")
+    if not _update(tx, job, {"status": to, **columns}):
+        return False
+    record(tx, job.seq, "CORRECTED", DAEMON, description)
+    record(tx, job.seq, to, DAEMON, description)
+    return True
+
+
+def change(tx: Transaction, job: Job, **columns: Any) -> bool:
+    """Facts beside the status. False, and nothing done, if the job has moved since it was seen."""
+    return _update(tx, job, columns)
+
+
+def _update(tx: Transaction, job: Job, columns: dict[str, Any]) -> bool:
+    columns = {"updated": time.time(), **columns}
+    assignments = ", ".join(f"{name} = ?" for name in columns)
+    done = tx.sql.execute(
+        f"UPDATE job SET {assignments} WHERE seq = ? AND status = ? AND attempt = ?",
+        [*(to_sql(name, value) for name, value in columns.items()), job.seq, job.status, job.attempt],
+    )
+    if done.rowcount:
+        tx.changed.append((job.id, columns.get("status", job.status)))
+    return bool(done.rowcount)

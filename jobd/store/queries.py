@@ -1,0 +1,101 @@
+"""What the engine and the verbs ask of the store. Each takes a connection, so that it runs in a reader thread or inside a
+transaction of the writer alike; each is served by an index (tests/test_store.py looks at the plans)."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from jobd.status import PLACED, Status
+from jobd.store.job import Event, Job
+from jobd.store.tables import SELECT, to_event, to_job
+
+_HOLDING_SLOTS = (Status.SUBMITTING, *sorted(PLACED))
+
+
+def _marks(values: Collection[Any]) -> str:
+    return ", ".join("?" * len(values))
+
+
+def jobs(sql: sqlite3.Connection, where: str, parameters: Iterable[Any] = ()) -> list[Job]:
+    return [to_job(row) for row in sql.execute(f"{SELECT} WHERE {where}", tuple(parameters))]
+
+
+def job(sql: sqlite3.Connection, job_id: str) -> Job | None:
+    found = jobs(sql, "id = ?", (job_id,))
+    return found[0] if found else None
+
+
+def by_tags(sql: sqlite3.Connection, tags: Collection[str]) -> list[Job]:
+    return jobs(sql, f"tag IN ({_marks(tags)})", tags)
+
+
+def waiting(sql: sqlite3.Connection, system: str, status: Status, limit: int) -> list[Job]:
+    """Those next in the queue, in its order."""
+    return jobs(sql, "status = ? AND system = ? ORDER BY priority DESC, seq LIMIT ?", (status, system, limit))
+
+
+def in_status(sql: sqlite3.Connection, system: str, statuses: Collection[Status]) -> list[Job]:
+    return jobs(sql, f"system = ? AND status IN ({_marks(statuses)})", (system, *statuses))
+
+
+def kill_asked(sql: sqlite3.Connection, system: str) -> list[Job]:
+    """Jobs that a backend has and that somebody wants ended."""
+    return jobs(
+        sql,
+        f"system = ? AND status IN ({_marks(PLACED)}) AND kill_asked IS NOT NULL",
+        (system, *PLACED),
+    )
+
+
+def lost(sql: sqlite3.Connection, system: str, since: float) -> list[Job]:
+    """Jobs that ended as LOST after that time: late evidence may still correct them."""
+    return jobs(sql, "condition = 'LOST' AND ended > ? AND system = ? AND tag IS NOT NULL", (since, system))
+
+
+@dataclass(frozen=True)
+class Held:
+    """The slots that handed-over jobs hold together."""
+
+    processors: int
+    memory: int
+    gpu_indices: frozenset[int]
+
+
+def held_slots(sql: sqlite3.Connection, system: str) -> Held:
+    rows = sql.execute(
+        "SELECT nodes * processors, nodes * coalesce(memory, 0), gpu_indices FROM job"
+        f" WHERE system = ? AND status IN ({_marks(_HOLDING_SLOTS)})",
+        (system, *_HOLDING_SLOTS),
+    ).fetchall()
+    gpus = frozenset(index for row in rows if row[2] != "[]" for index in json.loads(row[2]))
+    return Held(sum(row[0] for row in rows), sum(row[1] for row in rows), gpus)
+
+
+def history(sql: sqlite3.Connection, seq: int, limit: int, offset: int, descending: bool) -> list[Event]:
+    order = "DESC" if descending else "ASC"
+    rows = sql.execute(
+        "SELECT status, created, created_by, description FROM history"
+        f" WHERE job_seq = ? ORDER BY seq {order} LIMIT ? OFFSET ?",
+        (seq, limit, offset),
+    )
+    return [to_event(row) for row in rows]
+
+
+def environment(sql: sqlite3.Connection, digest: str) -> dict[str, str]:
+    (body,) = sql.execute("SELECT body FROM environment WHERE digest = ?", (digest,)).fetchone()
+    return json.loads(body)  # type: ignore[no-any-return]
+
+
+def request_key(sql: sqlite3.Connection, owner: str, key: str) -> tuple[str, list[str]] | None:
+    """Digest and job ids of the request that came with that key before."""
+    row = sql.execute("SELECT digest, jobs FROM request_key WHERE owner = ? AND key = ?", (owner, key)).fetchone()
+    return (row[0], json.loads(row[1])) if row else None
+
+
+def counts(sql: sqlite3.Connection) -> dict[str, int]:
+    """How many jobs are in each status."""
+    return dict(sql.execute("SELECT status, count(*) FROM job GROUP BY status").fetchall())

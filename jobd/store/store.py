@@ -1,0 +1,132 @@
+"""The store as everyone else sees it: opened once, read from a few threads, written by one.
+
+Refuses to open what it must not touch (T10): a store that another daemon holds, that is newer than this program, that is no
+store of jobd's, or that lies on a network file system, where SQLite's WAL is unsafe.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import os
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from sqlite3 import Connection
+from typing import TypeVar
+
+from peewee import DatabaseError, SqliteDatabase
+from playhouse.migrations import Runner
+
+from jobd.errors import Conflict, Invalid
+from jobd.store import queries
+from jobd.store.changes import Changes
+from jobd.store.connection import APPLICATION_ID, connection, database, disk_errors
+from jobd.store.filesystem import network_file_system
+from jobd.store.job import Event, Job
+from jobd.store.search import Search
+from jobd.store.tables import SELECT, to_job
+from jobd.store.writer import Work, Writer
+
+T = TypeVar("T")
+
+_MIGRATIONS = Path(__file__).with_name("migrations")
+_READERS = 2
+
+
+class Store:
+    """Made in a running event loop, by `open_store`."""
+
+    def __init__(self, path: Path) -> None:
+        self.changes = Changes()
+        self._db = database(path, read_only=True)
+        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="store-reader")
+        self._writer = Writer(database(path), self.changes.publish)
+        self._writer.start()
+
+    async def close(self) -> None:
+        """Everything handed in before is on disk afterwards."""
+        await asyncio.to_thread(self._writer.close)
+        self._readers.shutdown()
+
+    async def write(self, work: Work[T]) -> T:
+        """Runs `work(transaction)` in the writer thread; returns when its commit is on disk. Raises what it raises, or Unavailable."""
+        return await self._writer.write(work)
+
+    def query(self, ask: Callable[[Connection], T]) -> T:
+        """Runs a reading function in the caller's own thread, which is not the event loop's."""
+        with disk_errors():
+            return ask(connection(self._db))
+
+    async def read(self, ask: Callable[[Connection], T]) -> T:
+        """The same from the event loop, in a reader thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self.query, ask)
+
+    async def job(self, job_id: str) -> Job | None:
+        return await self.read(lambda sql: queries.job(sql, job_id))
+
+    async def history(self, job: Job, limit: int = 100, offset: int = 0, descending: bool = False) -> list[Event]:
+        return await self.read(lambda sql: queries.history(sql, job.seq, limit, offset, descending))
+
+    async def environment(self, digest: str | None) -> dict[str, str] | None:
+        return None if digest is None else await self.read(lambda sql: queries.environment(sql, digest))
+
+    async def listing(self, search: Search, limit: int, offset: int, order: str) -> list[Job]:
+        """The jobs that a search matches; `order` is SQL, made by search.py."""
+        statement = f"{SELECT} WHERE {search.sql} ORDER BY {order} LIMIT ? OFFSET ?"
+        rows = await self.read(lambda sql: sql.execute(statement, (*search.parameters, limit, offset)).fetchall())
+        return [to_job(row) for row in rows]
+
+
+def lock(state_dir: Path, facts: Mapping[str, object]) -> int:
+    """Holds the state directory for this process, and leaves word who and where it is. Raises Conflict if another daemon has it."""
+    descriptor = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.read(descriptor, 4096).decode(errors="replace").strip()
+        os.close(descriptor)
+        raise Conflict(f"another jobd holds {state_dir}: {holder or 'it has not said who it is'}") from None
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, json.dumps(facts).encode(), 0)
+    return descriptor
+
+
+def open_store(state_dir: Path) -> Store:
+    """The store in that directory, made or brought up to date. Raises Invalid when it must not be touched."""
+    kind = network_file_system(state_dir)
+    if kind:
+        raise Invalid(
+            f"{state_dir} is on a network file system ({kind}), where SQLite's write-ahead log is unsafe:"
+            " set stateDir (or JOBD_STATE_DIR) to a directory on a local disk"
+        )
+    path = state_dir / "jobd.db"
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    db = database(path)
+    try:
+        with disk_errors():
+            _bring_up_to_date(db, path)
+    except DatabaseError as error:
+        raise Invalid(f"{path} is not a store of jobd's: {error}") from error
+    finally:
+        db.close()
+    return Store(path)
+
+
+def _bring_up_to_date(db: SqliteDatabase, path: Path) -> None:
+    _refuse_strangers(db, path)
+    runner = Runner(db, str(_MIGRATIONS))
+    unknown = [step.name for step in runner.status() if step.path is None]
+    if unknown:
+        raise Invalid(f"{path} is newer than this jobd: it has had {', '.join(unknown)}. Install the newer jobd again")
+    runner.up()
+
+
+def _refuse_strangers(db: SqliteDatabase, path: Path) -> None:
+    owner = db.pragma("application_id")
+    if owner == APPLICATION_ID:
+        return
+    if owner or db.get_tables():
+        raise Invalid(f"{path} is another program's SQLite file, not a store of jobd's")
+    db.pragma("application_id", APPLICATION_ID)

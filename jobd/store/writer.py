@@ -1,0 +1,138 @@
+"""The one thread that writes. Callers hand in a piece of work, a function of the transaction; many pieces share one commit.
+
+Each piece runs under a savepoint of its own, so that one that raises takes only itself back. A caller hears of success after the
+commit is on disk (T1), and watchers of jobs hear of the change then too, in one wake-up of the event loop per commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from peewee import SqliteDatabase
+
+from jobd.errors import Unavailable
+from jobd.status import Status
+from jobd.store.connection import connection, disk_errors
+
+T = TypeVar("T")
+
+_MOST_PER_COMMIT = 64
+
+
+@dataclass
+class Transaction:
+    """What a piece of work gets: the connection, and a list of the jobs that it changed, for those who watch them."""
+
+    sql: sqlite3.Connection
+    changed: list[tuple[str, Status]] = field(default_factory=list)
+
+
+Work = Callable[[Transaction], T]
+
+
+@dataclass
+class _Piece(Generic[T]):
+    work: Work[T]
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[T]
+    result: T | None = None
+    error: BaseException | None = None
+
+    def deliver(self) -> None:
+        if self.future.done():  # its caller has gone; the work stands all the same
+            return
+        if self.error is None:
+            self.future.set_result(self.result)  # type: ignore[arg-type]
+        else:
+            self.future.set_exception(self.error)
+
+
+class Writer:
+    def __init__(self, db: SqliteDatabase, on_change: Callable[[list[tuple[str, Status]]], None]) -> None:
+        self._db = db
+        self._on_change = on_change
+        self._queue: queue.SimpleQueue[_Piece[Any] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        """Returns when all that was handed in before is on disk."""
+        self._queue.put(None)
+        self._thread.join()
+
+    async def write(self, work: Work[T]) -> T:
+        loop = asyncio.get_running_loop()
+        piece = _Piece(work, loop, loop.create_future())
+        self._queue.put(piece)
+        return await piece.future
+
+    def _run(self) -> None:
+        going = True
+        while going:
+            batch, going = self._drain()
+            if batch:
+                self._commit(batch)
+        self._db.close()
+
+    def _drain(self) -> tuple[list[_Piece[Any]], bool]:
+        """Waits for one piece, then takes what else is there already."""
+        batch: list[_Piece[Any]] = []
+        piece = self._queue.get()
+        while piece is not None:
+            batch.append(piece)
+            if len(batch) == _MOST_PER_COMMIT or self._queue.empty():
+                return batch, True
+            piece = self._queue.get()
+        return batch, False
+
+    def _commit(self, batch: list[_Piece[Any]]) -> None:
+        changed: list[tuple[str, Status]] = []
+        try:
+            with disk_errors():
+                sql = connection(self._db)
+                sql.execute("BEGIN IMMEDIATE")
+                try:
+                    for piece in batch:
+                        changed += _attempt(sql, piece)
+                    sql.execute("COMMIT")
+                except BaseException:
+                    if sql.in_transaction:
+                        sql.execute("ROLLBACK")
+                    raise
+        except Exception as error:
+            changed = []
+            for piece in batch:
+                piece.error = piece.error or error
+        loop = batch[0].loop
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(self._deliver, batch, changed)
+
+    def _deliver(self, batch: list[_Piece[Any]], changed: list[tuple[str, Status]]) -> None:
+        for piece in batch:
+            piece.deliver()
+        self._on_change(changed)
+
+
+def _attempt(sql: sqlite3.Connection, piece: _Piece[Any]) -> list[tuple[str, Status]]:
+    """Runs one piece; what it raises is its own caller's, unless the disk failed, which is everybody's."""
+    transaction = Transaction(sql)
+    sql.execute("SAVEPOINT piece")
+    try:
+        with disk_errors():
+            piece.result = piece.work(transaction)
+    except Unavailable:
+        raise
+    except Exception as error:
+        piece.error = error
+        sql.execute("ROLLBACK TO piece")
+        transaction.changed.clear()
+    sql.execute("RELEASE piece")
+    return transaction.changed
