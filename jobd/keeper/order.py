@@ -1,0 +1,32 @@
+"""What the daemon asks of the keeper: run this, once, as that person."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Order:
+    """All that a supervisor needs. Travels in a memfd: an environment is never on a disk or a command line."""
+
+    tag: str
+    job_id: str
+    user: str
+    argv: tuple[str, ...]
+    directory: str
+    """Absolute; entered as the person."""
+    workspace: str
+    """Absolute; made with its parents if absent, as the person, 0700; marked with `.jobd`."""
+    stdout: str
+    stderr: str
+    stdin: str | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Complete: the job gets this and JOBD_TAG, nothing of the daemon's."""
+    memory: int | None = None
+    """Bytes; enforced where there is a memory controller."""
+    time_limit: float | None = None
+    """Seconds."""
+    kill_grace: float = 10.0
+    """Seconds between TERM and KILL."""
+    umask: int = 0o022
