@@ -70,6 +70,8 @@ class Job:
     not_before: float | None = None
     """Not handed over again before this time."""
     held_from: Status | None = None
+    kept: bool = False
+    """Its backend still keeps something for it outside the store (`Backend.forget`)."""
 
     # what was asked for afterwards
     kill_asked: float | None = None

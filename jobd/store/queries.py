@@ -5,15 +5,16 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from jobd.status import PLACED, Status
+from jobd.status import ACTIVE, PLACED, Status
 from jobd.store.job import Event, Job
 from jobd.store.tables import SELECT, to_event, to_job
 
 _HOLDING_SLOTS = (Status.SUBMITTING, *sorted(PLACED))
+_AT_SYSTEM = f"status IN ({', '.join(repr(str(status)) for status in (*sorted(PLACED), Status.PAUSED))})"
 
 
 def _marks(values: Collection[Any]) -> str:
@@ -33,22 +34,38 @@ def by_tags(sql: sqlite3.Connection, tags: Collection[str]) -> list[Job]:
     return jobs(sql, f"tag IN ({_marks(tags)})", tags)
 
 
-def waiting(sql: sqlite3.Connection, system: str, status: Status, limit: int) -> list[Job]:
-    """Those next in the queue, in its order."""
-    return jobs(sql, "status = ? AND system = ? ORDER BY priority DESC, seq LIMIT ?", (status, system, limit))
+def waiting(sql: sqlite3.Connection, system: str, status: Status, limit: int = -1) -> Iterator[Job]:
+    """Those next in the queue, in its order, read one by one."""
+    rows = sql.execute(
+        f"{SELECT} WHERE status = ? AND system = ? ORDER BY priority DESC, seq LIMIT ?", (status, system, limit)
+    )
+    return map(to_job, rows)
 
 
-def in_status(sql: sqlite3.Connection, system: str, statuses: Collection[Status]) -> list[Job]:
-    return jobs(sql, f"system = ? AND status IN ({_marks(statuses)})", (system, *statuses))
+def placed(sql: sqlite3.Connection, system: str) -> list[Job]:
+    """All that the system has and that is not known to be over."""
+    return jobs(sql, f"{_AT_SYSTEM} AND system = ? AND local_id IS NOT NULL", (system,))
+
+
+def submitting(sql: sqlite3.Connection, system: str) -> list[Job]:
+    """Those whose handing over was begun."""
+    return jobs(sql, "status = ? AND system = ?", (Status.SUBMITTING, system))
 
 
 def kill_asked(sql: sqlite3.Connection, system: str) -> list[Job]:
-    """Jobs that a backend has and that somebody wants ended."""
-    return jobs(
-        sql,
-        f"system = ? AND status IN ({_marks(PLACED)}) AND kill_asked IS NOT NULL",
-        (system, *PLACED),
-    )
+    """Jobs that the system has and that somebody wants ended."""
+    return jobs(sql, f"{_AT_SYSTEM} AND system = ? AND local_id IS NOT NULL AND kill_asked IS NOT NULL", (system,))
+
+
+def kept(sql: sqlite3.Connection, system: str, ended_before: float, limit: int) -> list[Job]:
+    """Jobs long over, for which their backend still keeps something."""
+    return jobs(sql, "kept = 1 AND ended < ? AND system = ? LIMIT ?", (ended_before, system, limit))
+
+
+def active(sql: sqlite3.Connection) -> dict[str, int]:
+    """How many jobs that are not over each system has."""
+    words = ", ".join(f"'{status}'" for status in sorted(ACTIVE))
+    return dict(sql.execute(f"SELECT system, count(*) FROM job WHERE status IN ({words}) GROUP BY system").fetchall())
 
 
 def lost(sql: sqlite3.Connection, system: str, since: float) -> list[Job]:

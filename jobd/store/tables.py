@@ -22,7 +22,8 @@ Row = Sequence[Any]
 
 
 def dump(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    """As ASCII, so that arguments that are not UTF-8 (lone surrogates in Python) come back as they were."""
+    return json.dumps(value, separators=(",", ":"))
 
 
 def _tuple(text: str) -> tuple[Any, ...]:
@@ -40,6 +41,7 @@ _READ: Mapping[str, Callable[[Any], Any]] = {
     "gpu_indices": _tuple,
     "details": _mapping,
     "hidden": bool,
+    "kept": bool,
     "status": Status,
     "held_from": lambda value: value and Status(value),
     "condition": lambda value: value and Condition(value),

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
+from jobd.backend import Backend, Capacity, Placed
 from jobd.config import Settings
 from jobd.errors import Forbidden, NotFound
 from jobd.keeper.persons import Persons
 from jobd.store.job import Job
 from jobd.store.store import Store
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -23,14 +27,32 @@ class Caller:
     """May act for everybody."""
 
 
+class Engine(Protocol):
+    """What verbs need of the engine: to tell it what was asked for, and to have a word with a backend."""
+
+    def submitted(self, system: str) -> None:
+        """There may be jobs to hand over."""
+
+    def kill_asked(self, job: Job) -> None:
+        """Somebody wants an end of this job, which its system has."""
+
+    async def ask(self, job: Job, verb: Callable[[Backend, Placed], T]) -> T:
+        """Calls the backend of the job's system, in one of its threads."""
+
+    def capacity(self, system: str) -> Capacity | None:
+        """The slots of a system whose slots jobd hands out."""
+
+    def last_answer(self, system: str) -> float | None:
+        """When the system last gave a complete answer."""
+
+
 @dataclass
 class Desk:
     store: Store
     settings: Settings
     """Replaced as a whole when the configuration is read again."""
     persons: Persons
-    wake: Callable[[], None]
-    """Tells the engine that there is something to do."""
+    engine: Engine
 
 
 async def find(desk: Desk, caller: Caller, job_id: str, *, hidden: bool = False) -> Job:

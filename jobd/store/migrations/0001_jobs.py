@@ -41,6 +41,7 @@ TABLES = (
         missing_for REAL NOT NULL,
         not_before REAL,
         held_from TEXT,
+        kept INTEGER NOT NULL,
         kill_asked REAL,
         kill_asked_by TEXT,
         delete_asked REAL,
@@ -65,6 +66,7 @@ TABLES = (
     "CREATE UNIQUE INDEX job_tag ON job (tag) WHERE tag IS NOT NULL",
     "CREATE INDEX job_killed ON job (status) WHERE kill_asked IS NOT NULL",
     "CREATE INDEX job_lost ON job (ended) WHERE condition = 'LOST'",
+    "CREATE INDEX job_kept ON job (ended) WHERE kept = 1",
     """
     CREATE TABLE history (
         seq INTEGER PRIMARY KEY AUTOINCREMENT,
