@@ -1,0 +1,548 @@
+"""The configuration: YAML files into frozen settings, every fault at once, each with its file, line and field.
+
+Read in this order, each laid over what came before: jobd.yaml, then `systems/*.yaml` (one system per file; its id is the file's
+name unless it says another), then `conf.d/*.yaml`. Laying over: mappings merge key by key, `systems` merges by id, everything
+else (other lists too) is replaced. Without any file there is one system, this machine, with one queue.
+
+Keys are camelCase, as on the wire. Durations are seconds, "HH:MM:SS" or "30s", "15m", "24h", "7d"; sizes name their unit,
+"16GB"; -1 means no limit, as in Agave. Whether a backend can be loaded, a group exists or a directory can be written is for
+those who use them. The daemon never writes configuration.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic.alias_generators import to_camel
+
+from jobd import places, units, yamlfile
+from jobd.errors import Fault, Invalid
+
+# ---- kinds of values
+
+
+class _Wrong(units.BadUnit):
+    """A fault that belongs to something inside the value that was being checked: `at` leads to it."""
+
+    def __init__(self, problem: str, expected: str, *at: str | int) -> None:
+        super().__init__(problem, expected)
+        self.at = at
+
+
+def _duration(value: object) -> object:
+    return value if value is None else units.parse_duration(value)
+
+
+def _size(value: object, info: ValidationInfo) -> object:
+    """Python code gives bytes; a file must name the unit, because a bare number is GB to some and MB to others."""
+    return (
+        value if value is None or (isinstance(value, int) and not info.context) else units.parse_size(value)
+    )
+
+
+def _number(value: object) -> object:
+    if isinstance(value, bool):
+        raise _Wrong(f"{_shown(value)} will not do", "a whole number")
+    return value
+
+
+def _no_limit(value: object) -> object:
+    return None if value == -1 and not isinstance(value, bool) else value
+
+
+def _variable(value: object) -> object:
+    """Numbers are fine in an environment; what true, 1.10 or null should look like there is for the admin to say."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str) or "\0" in value:
+        raise _Wrong(f"{_shown(value)} will not do", "text: put it in quotes")
+    return value
+
+
+def _pattern(pattern: str, expected: str) -> AfterValidator:
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise _Wrong(f"{value!r} will not do", expected)
+        return value
+
+    return AfterValidator(check)
+
+
+def _absolute(path: Path) -> Path:
+    if not path.is_absolute():
+        raise _Wrong(f"'{path}' is not absolute", "a path that starts with /")
+    return path
+
+
+Whole = Annotated[int, BeforeValidator(_number)]
+Count = Annotated[Whole, Field(ge=1)]
+Duration = Annotated[float, BeforeValidator(_duration)]
+Interval = Annotated[Duration, Field(gt=0)]
+Size = Annotated[int, Field(ge=1), BeforeValidator(_size)]
+CountLimit = Annotated[Annotated[Whole, Field(ge=0)] | None, BeforeValidator(_no_limit)]
+SizeLimit = Annotated[Size | None, BeforeValidator(_no_limit)]
+TimeLimit = Annotated[Interval | None, BeforeValidator(_no_limit)]
+AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
+Name = Annotated[
+    str,
+    _pattern(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", "1 to 64 letters, digits, '.', '_' and '-', no sign first"),
+]
+VariableName = Annotated[str, _pattern(r"[A-Za-z_][A-Za-z0-9_]*", "a name of letters, digits and '_'")]
+Variables = Mapping[VariableName, Annotated[str, BeforeValidator(_variable)]]
+
+
+def _this_processors() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def _this_memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _this_gpus() -> int:
+    return sum(bool(re.fullmatch(r"nvidia\d+", name)) for name in os.listdir("/dev"))
+
+
+def _is_local(data: Mapping[str, Any]) -> bool:
+    return data.get("backend") == "local"
+
+
+def _check_names(what: str, key: str, names: list[str], defaults: list[int]) -> None:
+    """Names are unique, and at most one of them is the default. `defaults`: the places of those that say so."""
+    for place, name in enumerate(names):
+        if name in names[:place]:
+            raise _Wrong(f"there is another {what} {name!r}", "a name of its own", place, key)
+    if len(defaults) > 1:
+        first, second = (names[place] for place in defaults[:2])
+        raise _Wrong(f"{first} and {second} are both the default {what}", "one", defaults[1], "default")
+
+
+# ---- the settings
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", alias_generator=to_camel, validate_by_name=True, validate_by_alias=True
+    )
+
+
+class Slots(_Model):
+    """What a system whose queueing is jobd's own work has to hand out. What is absent or "auto" is this machine's."""
+
+    processors: Count = Field(default_factory=_this_processors)
+    memory: Size = Field(default_factory=_this_memory)
+    """Bytes."""
+    gpus: Annotated[Whole, Field(ge=0)] = Field(default_factory=_this_gpus)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _auto(cls, value: object) -> object:
+        if value == "auto":
+            return {}
+        return {k: v for k, v in value.items() if v != "auto"} if isinstance(value, dict) else value
+
+
+class Queue(_Model):
+    name: Name
+    mapped_name: str = Field(default_factory=lambda data: data.get("name", ""), min_length=1)
+    """What the system itself calls it."""
+    description: str = ""
+    default: bool = False
+    max_jobs: CountLimit = None
+    """Jobs of all users that the system has at once; more of them wait in PENDING. 0 closes the queue."""
+    max_user_jobs: CountLimit = None
+    max_nodes: CountLimit = None
+    max_processors_per_node: CountLimit = None
+    max_memory_per_node: SizeLimit = None
+    """Bytes."""
+    max_requested_time: TimeLimit = None
+    """Seconds."""
+    default_processors_per_node: Count = 1
+    default_memory_per_node: SizeLimit = None
+    """Bytes."""
+    default_max_run_time: TimeLimit = Field(default_factory=lambda data: data.get("max_requested_time"))
+    """Seconds."""
+    priority: Whole = 0
+    """Of jobs that wait for the same slots, those of the queue with the higher number go first."""
+    custom_directives: str = ""
+    """Lines for the head of a scheduler's script."""
+    options: Mapping[str, Any] = Field(default_factory=dict)
+    """For the backend alone."""
+
+    @model_validator(mode="after")
+    def _defaults_fit(self) -> Self:
+        for default, most in (
+            ("default_processors_per_node", "max_processors_per_node"),
+            ("default_memory_per_node", "max_memory_per_node"),
+            ("default_max_run_time", "max_requested_time"),
+        ):
+            value, limit = getattr(self, default), getattr(self, most)
+            if value is not None and limit is not None and value > limit:
+                raise _Wrong(f"this is more than {to_camel(most)}", "at most that", to_camel(default))
+        return self
+
+
+class System(_Model):
+    id: Name
+    description: str = ""
+    backend: str = Field(default="local", min_length=1)
+    """The name of a built-in one, or the dotted path of a class."""
+    default: bool = False
+    queues: tuple[Queue, ...] = Field(
+        default=(Queue(name="default", default=True),), min_length=1, validate_default=True
+    )
+    work_dir: str = ""
+    """Where jobd makes a directory for each job; may hold ${OWNER} and ${HOME} (see `work_root`)."""
+    options: Mapping[str, Any] = Field(default_factory=dict)
+    """For the backend alone."""
+    concurrency: Annotated[Count, Field(le=64)] = Field(
+        default_factory=lambda data: 8 if _is_local(data) else 4
+    )
+    """Calls of the backend at the same time."""
+    poll_interval: Interval = 10.0
+    lost_after: Interval | None = 86400.0
+    """Seconds of complete answers without a job after which it is LOST; None: never."""
+    kill_grace: Duration = 10.0
+    """Seconds between TERM and KILL."""
+    slots: Slots | None = Field(default_factory=lambda data: Slots() if _is_local(data) else None)
+    """What jobd itself hands out; None: the system queues by itself."""
+    environment: Variables = Field(default_factory=dict)
+    """Variables that every job here gets; the job's own go over them."""
+
+    @field_validator("queues", mode="after")
+    @classmethod
+    def _check_queues(cls, queues: tuple[Queue, ...], info: ValidationInfo) -> tuple[Queue, ...]:
+        """Exactly one is the default: the first, where none says so. One machine is one node."""
+        defaults = [place for place, queue in enumerate(queues) if queue.default]
+        _check_names("queue", "name", [queue.name for queue in queues], defaults)
+        if not defaults:
+            queues = (queues[0].model_copy(update={"default": True}), *queues[1:])
+        if _is_local(info.data):
+            queues = tuple(queue.model_copy(update={"max_nodes": 1}) for queue in queues)
+        return queues
+
+    @field_validator("work_dir", mode="after")
+    @classmethod
+    def _check_work_dir(cls, value: str) -> str:
+        unknown = set(re.findall(r"\$(?:\w+|\{[^}]*\}?)", value)) - {"${OWNER}", "${HOME}"}
+        if unknown:
+            raise _Wrong(f"{min(unknown)} means nothing here", "${OWNER} or ${HOME}")
+        if value and not value.startswith(("/", "${HOME}")):
+            raise _Wrong(f"{value!r} is not absolute", "a path that starts with / or ${HOME}")
+        return value
+
+    def queue(self, name: str) -> Queue | None:
+        return next((queue for queue in self.queues if queue.name == name), None)
+
+    def default_queue(self) -> Queue:
+        return next(queue for queue in self.queues if queue.default)
+
+    def work_root(self, owner: str, home: str) -> str:
+        """The directory in which this person's job directories are made."""
+        return self.work_dir.replace("${OWNER}", owner).replace("${HOME}", home)
+
+
+def _default_system(data: Mapping[str, Any]) -> str:
+    systems = data.get("systems") or ()
+    return next((system.id for system in systems if system.default), systems[0].id if systems else "")
+
+
+class Settings(_Model):
+    mode: Literal["user", "system"] = "user"
+    config_file: Path | None = None
+    """None: there is none, and the embedded default holds."""
+    state_dir: AbsolutePath
+    socket: AbsolutePath
+    admin_group: str | None = None
+    """Whose members may act for everybody."""
+    systems: tuple[System, ...] = Field(
+        default_factory=lambda: (System(id="local", default=True),), min_length=1
+    )
+    default_system: str = Field(default_factory=_default_system)
+    kill_wait: Duration = 15.0
+    """Seconds that the reply to a kill waits for the end."""
+    lost_after: Interval | None = 86400.0
+    """What systems that do not say their own have."""
+    sweep: Interval = 30.0
+    """Seconds between full looks at all placed jobs."""
+    max_body: Annotated[Size, Field(ge=1024)] = 16 * units.MB
+    """Bytes of a request."""
+    body_timeout: Interval = 30.0
+    """Seconds in which a request's body must have come."""
+    idle_timeout: Interval = 15.0
+    """Seconds after which an idle connection is closed."""
+    max_jobs_per_request: Count = 10_000
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    containment: Literal["auto", "cgroup", "subreaper", "group"] = "auto"
+    cgroup_parent: AbsolutePath | None = None
+    """The control group below which jobs' are made; None: the daemon's own."""
+
+    @field_validator("systems", mode="after")
+    @classmethod
+    def _check_systems(cls, systems: tuple[System, ...]) -> tuple[System, ...]:
+        defaults = [place for place, system in enumerate(systems) if system.default]
+        _check_names("system", "id", [system.id for system in systems], defaults)
+        return systems
+
+    @model_validator(mode="after")
+    def _check_default(self) -> Self:
+        if self.system(self.default_system) is None:
+            known = ", ".join(system.id for system in self.systems)
+            raise _Wrong(f"there is no system {self.default_system!r}", known, "defaultSystem")
+        other = next((s.id for s in self.systems if s.default and s.id != self.default_system), None)
+        if other:
+            raise _Wrong(f"system {other} says default: true", "the same one", "defaultSystem")
+        return self
+
+    def system(self, id: str) -> System | None:
+        return next((system for system in self.systems if system.id == id), None)
+
+
+# ---- from files to settings
+
+DERIVED = frozenset({"mode", "configFile"})
+"""What is no option in a file."""
+
+
+def load(path: Path | None, environ: Mapping[str, str], system: bool = False) -> Settings:
+    """The settings. `path`: a file that must be there; None: JOBD_CONFIG's, else the usual one if there is one.
+
+    Raises Invalid with all faults.
+    """
+    file = os.path.abspath(path) if path else places.config_path(environ, system)
+    sources = _Sources()
+    sources.read_all(file, required=bool(path or environ.get("JOBD_CONFIG")))
+    settings = None
+    try:
+        settings = Settings.model_validate(
+            sources.value | _given(sources.value, file, environ, system),
+            by_alias=True,
+            by_name=False,
+            context={"file": True},
+        )
+    except ValidationError as error:
+        sources.faults += [_in_words(sources, details) for details in error.errors(include_url=False)]
+    if settings is None or sources.faults:
+        raise Invalid(*sources.faults)
+    return _finished(settings)
+
+
+def _given(data: Mapping[str, Any], file: str, environ: Mapping[str, str], system: bool) -> dict[str, Any]:
+    """What the files do not say alone. A value that is no absolute path is left where it is, for the model to refuse."""
+    given: dict[str, Any] = {"mode": "system" if system else "user"}
+    if os.path.exists(file):
+        given["configFile"] = Path(file)
+    written = [data.get(key, "") for key in ("stateDir", "socket")]
+    state = places.state_dir(environ, system, written[0] if isinstance(written[0], str) else "")
+    given["stateDir"] = state
+    given["socket"] = places.socket_path(
+        environ, system, written[1] if isinstance(written[1], str) else "", state
+    )
+    return given
+
+
+def _finished(settings: Settings) -> Settings:
+    """With what one part takes from another filled in."""
+    work_dir = "${HOME}/jobd" if settings.mode == "system" else f"{settings.state_dir}/jobs"
+    systems = []
+    for system in settings.systems:
+        update: dict[str, Any] = {"default": system.id == settings.default_system}
+        if "lost_after" not in system.model_fields_set:
+            update["lost_after"] = settings.lost_after
+        if not system.work_dir:
+            update["work_dir"] = work_dir
+        systems.append(system.model_copy(update=update))
+    return settings.model_copy(update={"systems": tuple(systems)})
+
+
+class _Origin(NamedTuple):
+    document: yamlfile.Document
+    path: yamlfile.Path
+
+
+class _Sources:
+    """The files laid over each other, and which of them each value came from."""
+
+    def __init__(self) -> None:
+        self.value: dict[str, Any] = {}
+        self.faults: list[Fault] = []
+        self._origins: dict[yamlfile.Path, _Origin] = {}
+
+    def read_all(self, file: str, required: bool) -> None:
+        if document := self._read(file, required):
+            self._lay_file(document)
+        for path in self._drop_ins(file, "systems"):
+            if document := self._read(path):
+                stem = os.path.basename(path).rsplit(".", 1)[0]
+                document.value.setdefault("id", stem)
+                self._lay_system(document, (), document.value, known=0)
+        for path in self._drop_ins(file, "conf.d"):
+            if document := self._read(path):
+                self._lay_file(document)
+
+    def fault(self, path: yamlfile.Path, problem: str, expected: str) -> Fault:
+        """A fault at its place in the file that has the value, or should have it."""
+        dotted = ".".join(map(str, path))
+        near = path
+        while near and near not in self._origins:
+            near = near[:-1]
+        if near not in self._origins:
+            return Fault(dotted, problem, expected)
+        document, start = self._origins[near]
+        line, column = document.where((*start, *path[len(near) :]))
+        return Fault(f"{document.name}:{line}:{column}: {dotted}", problem, expected)
+
+    def _drop_ins(self, file: str, name: str) -> list[str]:
+        """A directory beside the file counts only if it is root's, ours or the file's owner's: /tmp is everybody's."""
+        directory = os.path.join(os.path.dirname(file), name)
+        try:
+            trusted = {0, os.geteuid(), os.stat(file).st_uid if os.path.exists(file) else 0}
+            if os.path.isdir(directory) and os.stat(directory).st_uid not in trusted:
+                self.faults.append(
+                    Fault(directory, "this directory belongs to somebody else", "root's or your own")
+                )
+                return []
+            return places.drop_ins(directory)
+        except OSError as error:
+            self.faults.append(Fault(directory, error.strerror or str(error)))
+            return []
+
+    def _read(self, path: str, required: bool = True) -> yamlfile.Document | None:
+        try:
+            document = yamlfile.load(path)
+        except Invalid as error:
+            self.faults += error.faults
+        except OSError as error:
+            if required or not isinstance(error, FileNotFoundError):
+                self.faults.append(Fault(path, error.strerror or str(error)))
+        else:
+            if document.value is None:  # a file of comments alone
+                document.value = {}
+            if isinstance(document.value, dict):
+                return document
+            self.faults.append(document.fault((), "this is not a mapping", "option: value"))
+        return None
+
+    def _lay_file(self, document: yamlfile.Document) -> None:
+        self._origins.setdefault((), _Origin(document, ()))
+        for key in DERIVED & document.value.keys():
+            self.faults.append(document.fault((key,), "there is no such option in a file"))
+            del document.value[key]
+        self._lay((), self.value, document, (), document.value)
+
+    def _lay(
+        self,
+        at: yamlfile.Path,
+        base: dict[str, Any],
+        document: yamlfile.Document,
+        start: yamlfile.Path,
+        over: dict[str, Any],
+    ) -> None:
+        for key, value in over.items():
+            here, there = (*at, key), (*start, key)
+            if here == ("systems",) and isinstance(value, list):
+                self._lay_systems(document, there, value)
+            elif isinstance(value, dict) and isinstance(base.get(key), dict):
+                self._lay(here, base[key], document, there, value)
+            else:
+                base[key] = value
+                self._came(here, document, there)
+
+    def _lay_systems(self, document: yamlfile.Document, start: yamlfile.Path, systems: list[Any]) -> None:
+        known = self.value.get("systems")
+        if not isinstance(known, list):
+            known = self.value["systems"] = []
+            self._came(("systems",), document, start)
+        size = len(known)
+        for place, system in enumerate(systems):
+            self._lay_system(document, (*start, place), system, size)
+
+    def _lay_system(self, document: yamlfile.Document, start: yamlfile.Path, system: Any, known: int) -> None:
+        """Over the system of the same id among the first `known` ones, which are those of earlier files; else beside them."""
+        systems = self.value.setdefault("systems", [])
+        ids = [s.get("id") if isinstance(s, dict) else None for s in systems[:known]]
+        if isinstance(system, dict) and system.get("id") in ids:
+            place = ids.index(system["id"])
+            self._lay(("systems", place), systems[place], document, start, system)
+        else:
+            systems.append(system)
+            self._came(("systems", len(systems) - 1), document, start)
+
+    def _came(self, at: yamlfile.Path, document: yamlfile.Document, start: yamlfile.Path) -> None:
+        for path in [path for path in self._origins if path[: len(at)] == at]:
+            del self._origins[path]
+        self._origins[at] = _Origin(document, start)
+
+
+# ---- faults in words
+
+_PARTS: dict[str, type[_Model]] = {"systems": System, "queues": Queue, "slots": Slots}
+
+
+def _in_words(sources: _Sources, details: Any) -> Fault:
+    """One of pydantic's errors as a fault."""
+    path = tuple(step for step in details["loc"] if step != "[key]")
+    kind, message, value = details["type"], details["msg"], details["input"]
+    if kind == "extra_forbidden":
+        return sources.fault(path, *_unknown(path))
+    if kind == "missing":
+        return sources.fault(path, "this is missing", "a value")
+    if kind == "value_error":
+        wrong = details["ctx"]["error"]
+        return sources.fault((*path, *getattr(wrong, "at", ())), wrong.problem, wrong.expected)
+    expected = message.removeprefix("Input should be ").removeprefix("a valid ")
+    for theirs, ours in _THEIR_WORDS.items():
+        expected = expected.replace(theirs, ours)
+    return sources.fault(path, f"{_shown(value)} will not do", expected)
+
+
+_THEIR_WORDS = {
+    ", unable to parse string as an integer": "",
+    ", unable to interpret input": "",
+    ", got a number with a fractional part": "",
+    "dictionary or instance of ": "mapping for a ",
+    "dictionary": "mapping",
+    "tuple": "list",
+    "integer": "whole number",
+    "boolean": "true or false",
+    "string": "text (in quotes)",
+    "String": "text",
+    "greater than or equal to": "at least",
+    "less than or equal to": "at most",
+    "greater than": "more than",
+    "Tuple should have at least 1 item after validation, not 0": "at least one",
+}
+
+
+def _unknown(path: yamlfile.Path) -> tuple[str, str]:
+    import difflib
+
+    part = next((_PARTS[step] for step in reversed(path[:-1]) if step in _PARTS), Settings)
+    options = {to_camel(name) for name in part.model_fields} - (DERIVED if part is Settings else set())
+    close = difflib.get_close_matches(to_camel(str(path[-1])), options, n=1)
+    if close:
+        return f"there is no such option; did you mean {close[0]}?", ""
+    return "there is no such option", "one of " + ", ".join(sorted(options))
+
+
+def _shown(value: object) -> str:
+    """As it would stand in the file."""
+    text = value if isinstance(value, str) else json.dumps(value, default=repr)
+    text = repr(text) if isinstance(value, str) else text
+    return text if len(text) <= 60 else f"{text[:57]}..."
