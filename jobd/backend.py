@@ -112,16 +112,6 @@ class Placed:
     """What was known already when it was taken; not kept."""
 
 
-@dataclass(frozen=True)
-class Capacity:
-    """What a system has to hand out, where jobd itself hands it out."""
-
-    processors: int
-    memory: int
-    gpus: tuple[int, ...] = ()
-    """Indices."""
-
-
 class Backend(ABC):
     """One execution system.
 
@@ -160,10 +150,6 @@ class Backend(ABC):
     def release(self, placed: Placed) -> None:
         """The opposite of hold."""
         raise Conflict("this execution system cannot hold or release jobs")
-
-    def capacity(self) -> Capacity | None:
-        """What there is, for a system that starts at once whatever it is given; None where the system queues by itself."""
-        return None
 
     def forget(self, placed: Collection[Placed]) -> None:
         """The endings of these jobs are in the store; what was kept for them outside it can go. Optional."""

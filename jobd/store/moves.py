@@ -7,6 +7,7 @@ loses the race reads again and decides anew; nobody overwrites.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from jobd.status import CORRECTIONS, START, TERMINAL, Condition, Status, can_move
@@ -67,6 +68,11 @@ def correct(tx: Transaction, job: Job, to: Status, description: str, **columns: 
 def change(tx: Transaction, job: Job, **columns: Any) -> bool:
     """Facts beside the status. False, and nothing done, if the job has moved since it was seen."""
     return _update(tx, job, columns)
+
+
+def forgotten(tx: Transaction, seqs: Sequence[int]) -> None:
+    """Nothing is kept for these outside the store any more. Not a change that anybody lists or watches."""
+    tx.sql.executemany("UPDATE job SET kept = 0 WHERE seq = ?", [(seq,) for seq in seqs])
 
 
 def _update(tx: Transaction, job: Job, columns: dict[str, Any]) -> bool:

@@ -92,6 +92,14 @@ def held_slots(sql: sqlite3.Connection, system: str) -> Held:
     return Held(sum(row[0] for row in rows), sum(row[1] for row in rows), gpus)
 
 
+def handed_over(sql: sqlite3.Connection, system: str) -> list[tuple[str, str, int]]:
+    """(queue, owner, how many) of the jobs that the system has or is being given."""
+    return sql.execute(
+        f"SELECT queue, owner, count(*) FROM job WHERE system = ? AND status IN ({_marks(_HOLDING_SLOTS)}) GROUP BY queue, owner",
+        (system, *_HOLDING_SLOTS),
+    ).fetchall()
+
+
 def history(sql: sqlite3.Connection, seq: int, limit: int, offset: int, descending: bool) -> list[Event]:
     order = "DESC" if descending else "ASC"
     rows = sql.execute(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from jobd.backend import Backend, Capacity, Placed
+from jobd.backend import Backend, Placed
 from jobd.config import Settings
 from jobd.errors import Forbidden, NotFound
 from jobd.keeper.persons import Persons
@@ -39,11 +39,11 @@ class Engine(Protocol):
     async def ask(self, job: Job, verb: Callable[[Backend, Placed], T]) -> T:
         """Calls the backend of the job's system, in one of its threads."""
 
-    def capacity(self, system: str) -> Capacity | None:
-        """The slots of a system whose slots jobd hands out."""
-
     def last_answer(self, system: str) -> float | None:
         """When the system last gave a complete answer."""
+
+    def trouble(self, system: str) -> str:
+        """Why the system does not answer; empty while it does."""
 
 
 @dataclass

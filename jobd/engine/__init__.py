@@ -1,0 +1,16 @@
+"""What the daemon does by itself, one turn at a time.
+
+Every turn reads the store, asks a backend where needed, and writes what follows, by compare-and-set; nothing that matters lives
+in memory, so a crash between any two lines is only a turn that has to be done again.
+
+    engine.py     all lanes together: start, reload, stop
+    turns.py      the turns of a lane, and what sets them off
+    lane.py       one execution system: its backend, its threads, its bells
+    admit.py      which waiting jobs may start now            (in the store's writer, one transaction)
+    slots.py      what is free, and who has to wait for it
+    handover.py   giving a job to its system, once            (T2)
+    poll.py       hearing how jobs are                        (T4)
+    decide.py     what a report means for a job: pure
+    kill.py       carrying out kills that were asked for      (T6, T7)
+    ticket.py     a job as its backend gets it
+"""

@@ -1,0 +1,104 @@
+"""All execution systems together: one lane each."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TypeVar
+
+from jobd.backend import Backend, Placed, load
+from jobd.config import Settings, System
+from jobd.engine import kill, turns
+from jobd.engine.lane import Lane
+from jobd.engine.ticket import placed
+from jobd.errors import Conflict, Unavailable
+from jobd.keeper.persons import Persons
+from jobd.store import queries
+from jobd.store.job import Job
+from jobd.store.store import Store
+
+T = TypeVar("T")
+
+
+class Engine:
+    def __init__(self, store: Store, settings: Settings, persons: Persons) -> None:
+        """Raises Invalid when a backend does not take its settings."""
+        self._store = store
+        self._persons = persons
+        self._loop = asyncio.get_running_loop()
+        self._lanes = {system.id: self._lane(system) for system in settings.systems}
+
+    async def start(self) -> None:
+        for lane in self._lanes.values():
+            await turns.start(lane)
+
+    async def stop(self) -> None:
+        """The turns end; the jobs run on."""
+        await asyncio.gather(*(lane.stop() for lane in self._lanes.values()))
+
+    async def reload(self, settings: Settings) -> None:
+        """All or nothing. Raises Invalid or Conflict, and nothing has changed, when a system cannot be as it is wanted."""
+        await self._refuse_to_strand(settings)
+        lanes = {system.id: self._renewed(system) for system in settings.systems}
+        before, self._lanes = self._lanes, lanes
+        for name, lane in before.items():
+            if lanes.get(name) is not lane:
+                await lane.stop()
+        for name, lane in lanes.items():
+            if before.get(name) is not lane:
+                await turns.start(lane)
+
+    def submitted(self, system: str) -> None:
+        if system in self._lanes:
+            self._lanes[system].bell.set()
+
+    def kill_asked(self, job: Job) -> None:
+        if job.system in self._lanes:
+            kill.begin(self._lanes[job.system], job)
+
+    def news(self, tag: str) -> None:
+        """From any thread: there is something new to see of that attempt, on a system that jobd runs itself."""
+        self._loop.call_soon_threadsafe(self._heard, tag)
+
+    async def ask(self, job: Job, verb: Callable[[Backend, Placed], T]) -> T:
+        lane = self._lanes.get(job.system)
+        if lane is None:
+            raise Unavailable(f"the execution system {job.system} is not configured any more")
+        return await lane.call(verb, lane.backend, placed(job))
+
+    def last_answer(self, system: str) -> float | None:
+        lane = self._lanes.get(system)
+        return lane.last_answer if lane else None
+
+    def trouble(self, system: str) -> str:
+        """Why the system does not answer; empty while it does."""
+        lane = self._lanes.get(system)
+        return lane.trouble if lane else "not configured any more"
+
+    async def sweep(self) -> None:
+        for lane in self._lanes.values():
+            lane.spawn(turns.sweep(lane))
+
+    async def clear_up(self) -> None:
+        for lane in self._lanes.values():
+            lane.spawn(turns.clear_up(lane))
+
+    def _heard(self, tag: str) -> None:
+        for lane in self._lanes.values():
+            if lane.system.slots is not None:
+                lane.heard(tag)
+
+    def _lane(self, system: System) -> Lane:
+        backend = load(system.backend, system.options, self._persons)
+        return Lane(self._store, system, backend)
+
+    def _renewed(self, system: System) -> Lane:
+        lane = self._lanes.get(system.id)
+        return lane if lane and lane.system == system else self._lane(system)
+
+    async def _refuse_to_strand(self, settings: Settings) -> None:
+        active = await self._store.read(queries.active)
+        stranded = sorted(set(active) - {system.id for system in settings.systems})
+        if stranded:
+            raise Conflict(f"there are active jobs on {', '.join(stranded)}, which the new configuration does not have")
+

@@ -1,0 +1,135 @@
+"""Giving a job to its system, once (T2).
+
+The intent is on disk already: the job is in SUBMITTING with its tag. A backend that says Unavailable may have taken it all the
+same, and so may one that was asked by a daemon that died: then it is *found*, more than once and by complete answers, before
+anything is submitted again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Any
+
+from jobd.backend import Phase, Placed, Report, Ticket
+from jobd.engine import kill
+from jobd.engine.decide import decide
+from jobd.engine.lane import Lane
+from jobd.engine.ticket import ticket
+from jobd.errors import JobdError, Refused, Unavailable
+from jobd.status import Condition, Status
+from jobd.store import moves, queries
+from jobd.store.job import Job
+from jobd.store.writer import Transaction
+
+_CLEAN_LOOKS = 2
+"""Complete answers that do not know the tag, before it counts as never taken."""
+_BETWEEN_LOOKS = 1.0
+_LONGEST_PAUSE = 60.0
+
+log = logging.getLogger(__name__)
+
+
+async def hand_over(lane: Lane, job: Job) -> None:
+    """A job just moved to SUBMITTING goes to its backend."""
+    try:
+        order = ticket(job, lane.system, await lane.store.environment(job.environment))
+        placed = await lane.call(lane.backend.submit, order)
+    except Refused as refusal:
+        await _refuse(lane, job, str(refusal))
+    except Unavailable as trouble:
+        log.warning("%s: handing over %s is in doubt: %s", lane.system.id, job.id, trouble)
+        await _look_up(lane, job, str(trouble))
+    except Exception as fault:  # a backend's own bug must not leave a job in SUBMITTING for ever, nor submit it twice
+        log.exception("%s: handing over %s failed", lane.system.id, job.id)
+        await _look_up(lane, job, f"The backend failed: {fault!r}")
+    else:
+        await _take(lane, job, placed)
+
+
+async def take_up(lane: Lane, job: Job) -> None:
+    """A job that a former daemon left in SUBMITTING."""
+    await _look_up(lane, job, "The daemon was restarted while handing it over.")
+
+
+async def _look_up(lane: Lane, job: Job, why: str) -> None:
+    """Asks the system whether it has the job, until that is certain; then goes on from there."""
+    order = ticket(job, lane.system, await lane.store.environment(job.environment))
+    await lane.store.write(lambda tx: moves.change(tx, job, reason=f"Looking up whether it was taken. {why}"))
+    placed = await _find(lane, order)
+    if placed:
+        await _take(lane, job, placed)
+    else:
+        await lane.store.write(lambda tx: _never_taken(tx, job))
+        lane.bell.set()
+
+
+async def _find(lane: Lane, order: Ticket) -> Placed | None:
+    clean, pause = 0, _BETWEEN_LOOKS
+    while True:
+        try:
+            placed = await lane.call(lane.backend.find, order)
+        except JobdError as trouble:
+            lane.trouble = str(trouble)
+            pause = min(pause * 2, _LONGEST_PAUSE)
+        else:
+            clean, pause = clean + 1, _BETWEEN_LOOKS
+            if placed or clean == _CLEAN_LOOKS:
+                return placed
+        await asyncio.sleep(pause)
+
+
+async def _take(lane: Lane, job: Job, placed: Placed) -> None:
+    """The system has it: that goes on record, and so does what is known of it already."""
+    current = await lane.store.write(lambda tx: _place(tx, job, placed))
+    if current is None:
+        log.warning("%s: %s was resolved by a person while it was handed over", lane.system.id, job.id)
+        return
+    if current.over:
+        lane.bell.set()
+    elif current.kill_asked:
+        kill.begin(lane, current)
+    if placed.tag in lane.too_early:
+        lane.too_early.discard(placed.tag)
+        lane.heard(placed.tag)
+
+
+def _place(tx: Transaction, job: Job, placed: Placed) -> Job | None:
+    """The job as it is then; None if it has moved since it was seen."""
+    now = time.time()
+    report = placed.report or Report(Phase.QUEUED, "the system has taken it")
+    decision = decide(job, report, now)
+    assert decision is not None, "every report moves a job out of SUBMITTING"
+    assert decision.to is not None
+    facts: dict[str, Any] = {
+        "local_id": placed.local_id or None,
+        "handle": dict(placed.handle),
+        "submitted": placed.submitted,
+        "kept": True,
+        "reason": report.reason,
+        **decision.columns,
+    }
+    if not moves.move(tx, job, decision.to, decision.description, decision.by, **facts):
+        return None
+    return queries.job(tx.sql, job.id)
+
+
+async def _refuse(lane: Lane, job: Job, words: str) -> None:
+    """The system will never take it: in its own words."""
+    facts = {"condition": Condition.LAUNCH_FAILED, "evidence": "refused", "reason": words, "ended": time.time()}
+    await lane.store.write(lambda tx: moves.move(tx, job, Status.FAILED, f"Refused. {words}", **facts))
+    lane.bell.set()
+
+
+def _never_taken(tx: Transaction, job: Job) -> None:
+    """It is free to be handed over again under a new tag, unless somebody has stopped it meanwhile (T7)."""
+    current = queries.job(tx.sql, job.id)
+    if current is None or (current.status, current.attempt) != (Status.SUBMITTING, job.attempt):
+        return
+    if current.kill_asked:
+        facts = {"condition": Condition.KILLED, "evidence": "never taken by its system", "ended": time.time(), "reason": ""}
+        moves.move(tx, current, Status.STOPPED, "Killed before its system took it.", current.kill_asked_by or "", **facts)
+        return
+    facts = {"gpu_indices": (), "reason": "It was never taken: it is handed over again."}
+    moves.move(tx, current, Status.STAGED, "Its system never took it.", **facts)

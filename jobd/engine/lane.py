@@ -1,0 +1,77 @@
+"""One execution system, as the turns see it: its backend, the threads in which that is called, the bells that wake its turns.
+
+A lane has threads of its own, so a system that is sick or slow holds up no other. What it starts runs in tasks that it keeps
+track of; one that fails is logged, never silently gone, and the next sweep takes its work up again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from jobd.backend import Backend
+from jobd.config import System
+from jobd.store.store import Store
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+
+class Lane:
+    def __init__(self, store: Store, system: System, backend: Backend) -> None:
+        self.store = store
+        self.system = system
+        self.backend = backend
+        self.last_answer: float | None = None
+        """When the last complete answer came."""
+        self.answered: float | None = None
+        """The same in monotonic time."""
+        self.trouble = ""
+        """Why the system does not answer; empty while it does."""
+        self.killing: set[str] = set()
+        """Tags whose kill is being carried out."""
+        self.too_early: set[str] = set()
+        """Tags of which there was news before their hand-over was on record."""
+        self.polling = asyncio.Lock()
+        """Never two polls at once (T9)."""
+        self.bell = asyncio.Event()
+        """Rung when a job may start: one has come, or a slot is free."""
+        self.news = asyncio.Event()
+        self._heard: set[str] = set()
+        self._threads = ThreadPoolExecutor(system.concurrency, thread_name_prefix=f"lane-{system.id}")
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def heard(self, tag: str) -> None:
+        """There is something new to see of that attempt."""
+        self._heard.add(tag)
+        self.news.set()
+
+    def take_heard(self) -> set[str]:
+        tags, self._heard = self._heard, set()
+        return tags
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(self._guarded(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def call(self, function: Callable[..., T], *arguments: Any) -> T:
+        """A blocking call, of the backend above all, in one of the lane's threads."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+
+    async def stop(self) -> None:
+        """Ends the turns, not the jobs. Calls of the backend that are under way are left to themselves."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Exception:
+            log.exception("%s: a task failed; the next sweep takes its work up again", self.system.id)

@@ -1,0 +1,100 @@
+"""Hearing how jobs are: one query for all of them, then one transaction for all that follows (T4, T9)."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import time
+from collections.abc import Mapping
+
+from jobd.backend import Report
+from jobd.engine.decide import Decided, Decision, absent, decide
+from jobd.engine.lane import Lane
+from jobd.engine.ticket import placed
+from jobd.errors import JobdError
+from jobd.status import Condition
+from jobd.store import moves, queries
+from jobd.store.job import Job
+from jobd.store.writer import Transaction
+
+_CORRECTABLE_FOR = 7 * 86400.0
+"""Seconds after which evidence that a LOST job ended otherwise is no longer looked for."""
+
+log = logging.getLogger(__name__)
+
+
+async def poll(lane: Lane, tags: set[str] | None) -> None:
+    """A turn: asks of those tags, or of all jobs that the system has, and writes down what follows."""
+    async with lane.polling:
+        try:
+            jobs, reports = await lane.call(_ask, lane, tags)
+        except JobdError as trouble:
+            _no_answer(lane, str(trouble))
+            return
+        gap = _answered(lane) if tags is None else None
+        lane.too_early |= (tags or set()) - {job.tag or "" for job in jobs}
+        decided = [Decided(job, decision) for job in jobs if (decision := _decide(lane, job, reports, gap))]
+        if decided and await lane.store.write(lambda tx: _write(tx, decided)):
+            lane.bell.set()
+
+
+def _no_answer(lane: Lane, trouble: str) -> None:
+    """Changes nothing about any job (T4)."""
+    if lane.trouble != trouble:
+        log.warning("%s does not answer: %s", lane.system.id, trouble)
+    lane.trouble = trouble
+
+
+def _ask(lane: Lane, tags: set[str] | None) -> tuple[list[Job], Mapping[str, Report]]:
+    """Runs in a thread of the lane: what the store has there, and what the backend says of it."""
+    jobs = lane.store.query(lambda sql: _jobs(sql, lane, tags))
+    return jobs, lane.backend.poll([placed(job) for job in jobs]) if jobs else {}
+
+
+def _jobs(sql: sqlite3.Connection, lane: Lane, tags: set[str] | None) -> list[Job]:
+    if tags is None:
+        lost = queries.lost(sql, lane.system.id, time.time() - _CORRECTABLE_FOR)
+        return queries.placed(sql, lane.system.id) + lost
+    return [job for job in queries.by_tags(sql, tags) if job.local_id and not job.over]
+
+
+def _answered(lane: Lane) -> float:
+    """Notes a complete answer. Returns the seconds since the one before, as far as they count as watched: an outage does not."""
+    now = time.monotonic()
+    gap = now - lane.answered if lane.answered is not None else 0.0
+    lane.answered, lane.last_answer, lane.trouble = now, time.time(), ""
+    return min(gap, 3 * lane.system.poll_interval)
+
+
+def _decide(lane: Lane, job: Job, reports: Mapping[str, Report], gap: float | None) -> Decision | None:
+    report = reports.get(job.tag or "")
+    if report is not None:
+        return decide(job, report, time.time())
+    if gap is None or job.over:
+        return None
+    return absent(job, gap, lane.system.lost_after, time.time())
+
+
+def _write(tx: Transaction, decided: list[Decided]) -> int:
+    """Returns how many jobs are over by it."""
+    over = 0
+    for item in decided:
+        job, decision = item.job, item.decision
+        if job.condition is Condition.LOST and job.over:
+            if decision.to:
+                moves.correct(tx, job, decision.to, decision.description, **decision.columns)
+        elif decision.to and decision.to is not job.status:
+            done = moves.move(tx, job, decision.to, decision.description, decision.by, **decision.columns)
+            over += done and "ended" in decision.columns
+        else:
+            moves.change(tx, job, **decision.columns)
+    return over
+
+
+async def forget(lane: Lane, jobs: list[Job]) -> None:
+    try:
+        await lane.call(lane.backend.forget, [placed(job) for job in jobs])
+    except JobdError as trouble:
+        log.warning("%s: could not clear up: %s", lane.system.id, trouble)
+        return
+    await lane.store.write(lambda tx: moves.forgotten(tx, [job.seq for job in jobs]))

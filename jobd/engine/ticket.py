@@ -1,0 +1,73 @@
+"""A job as its backend gets it: a Ticket out, a Placed back in."""
+
+from __future__ import annotations
+
+import pwd
+from collections.abc import Mapping
+
+from jobd.backend import Placed, Ticket
+from jobd.config import System
+from jobd.store.job import Job
+
+_PATH = "/usr/local/bin:/usr/bin:/bin"
+
+
+def ticket(job: Job, system: System, sent: Mapping[str, str] | None) -> Ticket:
+    """`sent` is the environment that came with the request; None: a clean one is made."""
+    queue = system.queue(job.queue)
+    return Ticket(
+        tag=job.tag or "",
+        job_id=job.id,
+        name=job.name,
+        user=job.owner,
+        argv=job.command,
+        directory=job.directory,
+        workspace=job.workspace,
+        stdout=job.stdout,
+        stderr=job.stderr,
+        stdin=job.stdin,
+        environment={**(clean(job.owner) if sent is None else sent), **system.environment, **own(job)},
+        queue=(queue.mapped_name or queue.name) if queue else job.queue,
+        nodes=job.nodes,
+        processors=job.processors,
+        memory=job.memory,
+        gpus=job.gpu_indices,
+        time_limit=job.time_limit,
+        kill_grace=system.kill_grace,
+        options=queue.options if queue else {},
+    )
+
+
+def placed(job: Job) -> Placed:
+    return Placed(job.local_id or "", job.tag or "", job.owner, job.submitted or 0.0, job.handle)
+
+
+def clean(user: str) -> dict[str, str]:
+    """The environment of a person who has just logged in and has no start-up files."""
+    entry = pwd.getpwnam(user)
+    return {
+        "HOME": entry.pw_dir,
+        "LOGNAME": user,
+        "USER": user,
+        "SHELL": entry.pw_shell or "/bin/sh",
+        "PATH": _PATH,
+        "LANG": "C.UTF-8",
+    }
+
+
+def own(job: Job) -> dict[str, str]:
+    """What jobd tells the job of itself."""
+    facts = {
+        "JOBD_JOB_ID": job.id,
+        "JOBD_JOB_NAME": job.name,
+        "JOBD_JOB_OWNER": job.owner,
+        "JOBD_APP": job.app_id,
+        "JOBD_QUEUE": job.queue,
+        "JOBD_WORKDIR": job.directory,
+        "JOBD_OUTPUTS": job.workspace,
+        "JOBD_ATTEMPT": str(job.attempt),
+        "JOBD_PROCESSORS": str(job.processors),
+    }
+    if job.gpus:
+        facts["CUDA_VISIBLE_DEVICES"] = facts["JOBD_GPUS"] = ",".join(map(str, job.gpu_indices))
+    return facts

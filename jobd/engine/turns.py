@@ -1,0 +1,71 @@
+"""The turns of a lane, and what sets them off: a bell, news, or the timer. Each can be done again at any time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+
+from jobd.engine import admit, handover, kill
+from jobd.engine.lane import Lane
+from jobd.engine.poll import forget, poll
+from jobd.store import queries
+
+_KEEP_EVIDENCE = 600.0
+"""Seconds for which what a backend keeps of a job stays there after its end is in the store."""
+_MOST_FORGOTTEN = 1000
+_AFTER_A_FAULT = 1.0
+
+log = logging.getLogger(__name__)
+
+
+async def start(lane: Lane) -> None:
+    """Takes up what a daemon before this one left: hand-overs that were begun are looked up, not repeated (T2)."""
+    for job in await lane.store.read(lambda sql: queries.submitting(sql, lane.system.id)):
+        lane.spawn(handover.take_up(lane, job))
+    lane.spawn(sweep(lane))
+    lane.spawn(_at_each(lane, lane.bell, start_waiting))
+    lane.spawn(_at_each(lane, lane.news, listen))
+
+
+async def start_waiting(lane: Lane) -> None:
+    """Hands over the jobs that may start now."""
+    admitted = await lane.store.write(lambda tx: admit.admit(tx, lane.system, time.time()))
+    for job in admitted.jobs:
+        lane.spawn(handover.hand_over(lane, job))
+    if admitted.more:
+        lane.bell.set()
+
+
+async def listen(lane: Lane) -> None:
+    """Looks at the jobs of which there was news."""
+    await poll(lane, lane.take_heard())
+
+
+async def sweep(lane: Lane) -> None:
+    """Looks at everything: what news may have missed, kills still to be carried out, slots that nobody knew were free."""
+    await poll(lane, None)
+    for job in await lane.store.read(lambda sql: queries.kill_asked(sql, lane.system.id)):
+        kill.begin(lane, job)
+    lane.bell.set()
+
+
+async def clear_up(lane: Lane) -> None:
+    """Lets the backend remove what it kept for jobs that ended a while ago."""
+    before = time.time() - _KEEP_EVIDENCE
+    jobs = await lane.store.read(lambda sql: queries.kept(sql, lane.system.id, before, _MOST_FORGOTTEN))
+    if jobs:
+        await forget(lane, jobs)
+
+
+async def _at_each(lane: Lane, event: asyncio.Event, turn: Callable[[Lane], Awaitable[None]]) -> None:
+    while True:
+        await event.wait()
+        event.clear()
+        try:
+            await turn(lane)
+        except Exception:
+            log.exception("%s: a turn failed and will be done again", lane.system.id)
+            await asyncio.sleep(_AFTER_A_FAULT)
+            event.set()

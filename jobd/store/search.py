@@ -1,0 +1,407 @@
+"""Agave's search: `field[.op]=value&..`, all of which must hold, made into SQL with parameters. Pure.
+
+    eq (the default) neq lt lte gt gte in nin between     lists by commas: status.in=RUNNING,QUEUED
+    like nlike                                            `*` stands for anything; ASCII case is not told apart
+    rlike                                                 a regular expression, see regex.py
+    on before after                                       dates: ISO-8601 (in this machine's zone if none is said), or
+                                                          milliseconds since the epoch; `on` is the whole day
+
+Field names and operators are taken in any case. What is not a field, or a value that is none of its kind, is Invalid
+and names the field: a search that silently ignored a word would list everything. Hidden jobs are left out unless
+`visible` is asked about. Nothing of a value ever becomes SQL text.
+
+The usual filters are written so that an index serves them, with the default order (the last change first): owner,
+hidden, status and name by `=`; an id that is known by its beginning only by a range. A search that finds little in
+a long history has to look at all of it, so each is ended after a few seconds.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from jobd.errors import Fault, Invalid, Unavailable
+from jobd.status import KNOWN_WORDS
+from jobd.store import regex
+
+LONGEST_SEARCH = 10.0
+"""Seconds."""
+
+NOT_FIELDS = frozenset({"limit", "offset", "order", "orderby", "filter", "naked", "pretty"})
+"""Words of a listing's query string that say how to answer, not what to look for."""
+
+_MOST_VALUES = 1000
+_CHECK_EVERY = 50_000  # SQLite's instructions: about a millisecond
+
+Parse = Callable[[str], Any]
+Clause = tuple[str, list[Any]]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of value: how it is read, what is said when it cannot be, and what can be asked of it."""
+
+    parse: Parse
+    expected: str
+    operators: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Field:
+    sql: str
+    kind: Kind
+
+
+@dataclass(frozen=True)
+class Search:
+    sql: str
+    """The condition, as it stands after WHERE."""
+    parameters: tuple[Any, ...]
+
+    def rows(self, sql: sqlite3.Connection, select: str, order: str, limit: int, offset: int) -> list[Any]:
+        """What the search finds, on this connection. Raises Unavailable when it takes too long."""
+        statement = f"{select} WHERE {self.sql} ORDER BY {order} LIMIT ? OFFSET ?"
+        with _bounded(sql):
+            return sql.execute(statement, (*self.parameters, limit, offset)).fetchall()
+
+
+@contextmanager
+def _bounded(sql: sqlite3.Connection) -> Iterator[None]:
+    deadline = time.monotonic() + LONGEST_SEARCH
+    sql.create_function("regexp", 2, regex.matches, deterministic=True)
+    sql.set_progress_handler(lambda: time.monotonic() > deadline, _CHECK_EVERY)
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if "interrupted" not in str(error):
+            raise
+        raise Unavailable(
+            f"the search took longer than {LONGEST_SEARCH:.0f} s: ask for less at once"
+        ) from error
+    finally:
+        sql.set_progress_handler(None, 0)
+
+
+# --- values ---------------------------------------------------------------------------------------------------------
+
+_NUMBER = re.compile(r"[+-]?\d{1,18}(\.\d{1,18})?", re.ASCII)
+_MILLISECONDS = re.compile(r"-?\d{1,15}", re.ASCII)
+_LOST_PLUS = re.compile(r"(T\d\d:\d\d\S*) (\d\d:?\d\d)$", re.ASCII)
+_CLOCK = re.compile(r"(\d{1,6}):([0-5]\d):([0-5]\d)", re.ASCII)
+_MEMORY = re.compile(r"(\d{1,12}(?:\.\d{1,9})?) ?([KMGTPE]?)B?", re.ASCII | re.IGNORECASE)
+_POWERS = {"K": 10, "M": 20, "": 30, "G": 30, "T": 40, "P": 50, "E": 60}
+
+
+def _whole(pattern: re.Pattern[str], text: str) -> re.Match[str]:
+    found = pattern.fullmatch(text.strip())
+    if not found:
+        raise ValueError(text)
+    return found
+
+
+def _text(text: str) -> str:
+    text.encode()  # a lone surrogate is in no column
+    return text
+
+
+def _number(text: str) -> float:
+    return float(_whole(_NUMBER, text)[0])
+
+
+def _date(text: str) -> datetime:
+    if _MILLISECONDS.fullmatch(text.strip()):
+        return datetime.fromtimestamp(int(text) / 1000).astimezone()
+    mended = _LOST_PLUS.sub(r"\1+\2", text.strip())  # a + that nobody wrote as %2B arrives as a space
+    found = datetime.fromisoformat(mended)
+    found.timestamp()  # a year that the machine's clock cannot say is refused here
+    return found
+
+
+def _clock(text: str) -> float:
+    hours, minutes, seconds = _whole(_CLOCK, text).groups()
+    return int(hours) * 3600.0 + int(minutes) * 60 + int(seconds)
+
+
+def _memory(text: str) -> float:
+    amount, unit = _whole(_MEMORY, text).groups()
+    return float(amount) * 2.0 ** _POWERS[unit.upper()]
+
+
+def _flag(text: str) -> int:
+    return {"true": 1, "1": 1, "false": 0, "0": 0}[text.strip().lower()]
+
+
+def _status(text: str) -> str:
+    if text.strip().upper() not in KNOWN_WORDS:
+        raise ValueError(text)
+    return text.strip().upper()
+
+
+_EQUAL = frozenset({"eq", "neq"})
+_LISTS = _EQUAL | {"in", "nin"}
+_ORDERED = _LISTS | {"lt", "lte", "gt", "gte", "between"}
+_WORDS = _ORDERED | {"like", "nlike", "rlike"}
+
+TEXT = Kind(_text, "text", _WORDS)
+NUMBER = Kind(_number, "a number", _ORDERED)
+DATE = Kind(
+    _date,
+    "a date, ISO-8601 such as 2014-10-24T04:48:11-05:00 or milliseconds since the epoch",
+    _ORDERED | {"on", "before", "after"},
+)
+CLOCK = Kind(_clock, "a time as HH:MM:SS, for example 01:00:00", _ORDERED)
+MEMORY = Kind(_memory, "a number of GB, or a size such as 512MB", _ORDERED)
+FLAG = Kind(_flag, "true or false", _EQUAL)
+STATUS = Kind(_status, f"one of {', '.join(sorted(KNOWN_WORDS))}", _LISTS | {"like", "nlike", "rlike"})
+
+# --- fields ---------------------------------------------------------------------------------------------------------
+
+_NEVER_ARCHIVED = "NULL"  # jobs of this version are not archived
+
+FIELDS: Mapping[str, Field] = {
+    "appId": Field("app_id", TEXT),
+    "archive": Field("0", FLAG),
+    "archivePath": Field(_NEVER_ARCHIVED, TEXT),
+    "archiveSystem": Field(_NEVER_ARCHIVED, TEXT),
+    "batchQueue": Field("queue", TEXT),
+    "command": Field("command", TEXT),
+    "condition": Field("condition", TEXT),
+    "created": Field("created", DATE),
+    "directory": Field("directory", TEXT),
+    "endTime": Field("ended", DATE),
+    "errorMessage": Field("reason", TEXT),
+    "evidence": Field("evidence", TEXT),
+    "executionSystem": Field("system", TEXT),
+    "exitCode": Field("exit_code", NUMBER),
+    "gpus": Field("gpus", NUMBER),
+    "id": Field("id", TEXT),
+    "inputs": Field("coalesce(json_extract(request, '$.inputs'), '{}')", TEXT),
+    "lastUpdated": Field("updated", DATE),
+    "localId": Field("local_id", TEXT),
+    "maxRunTime": Field("time_limit", CLOCK),
+    "memoryPerNode": Field("memory", MEMORY),
+    "name": Field("name", TEXT),
+    "nodeCount": Field("nodes", NUMBER),
+    "outputPath": Field("workspace", TEXT),
+    "owner": Field("owner", TEXT),
+    "parameters": Field("coalesce(json_extract(request, '$.parameters'), '{}')", TEXT),
+    "priority": Field("priority", NUMBER),
+    "processorsPerNode": Field("processors", NUMBER),
+    "reason": Field("reason", TEXT),
+    "resubmitOf": Field("resubmit_of", TEXT),
+    "retries": Field("max(attempt - 1, 0)", NUMBER),
+    "runTime": Field("(ended - started)", NUMBER),
+    "signal": Field("signal", NUMBER),
+    "startTime": Field("started", DATE),
+    "status": Field("status", STATUS),
+    "submitTime": Field("submitted", DATE),
+    "tag": Field("tag", TEXT),
+    "visible": Field("(1 - hidden)", FLAG),
+    "walltime": Field("(ended - created)", NUMBER),
+}
+
+_ALOE = {
+    "accepted": "created",
+    "ended": "endTime",
+    "jobName": "name",
+    "lastStatusMessage": "reason",
+    "queue": "batchQueue",
+    "remoteJobId": "localId",
+    "remoteQueue": "batchQueue",
+    "remoteStarted": "startTime",
+    "remoteSubmitted": "submitTime",
+    "submitRetries": "retries",
+    "systemId": "executionSystem",
+    "workPath": "directory",
+}
+"""The later names of the same facts."""
+
+_BY_LOWER = {name.lower(): name for name in FIELDS} | {old.lower(): name for old, name in _ALOE.items()}
+
+
+def _known(word: str, said: str) -> str:
+    """The field that was meant. `said` is what a fault calls it."""
+    try:
+        return _BY_LOWER[word.lower()]
+    except KeyError:
+        near = difflib.get_close_matches(word.lower(), _BY_LOWER, 1)
+        meant = f"; did you mean {_BY_LOWER[near[0]]}?" if near else ""
+        raise Invalid(Fault(said, f"no such search field{meant}", f"one of {', '.join(FIELDS)}")) from None
+
+
+# --- conditions -----------------------------------------------------------------------------------------------------
+
+_COMPARE = {"lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
+
+
+def _list(parse: Parse, value: str) -> list[Any]:
+    parts = value.split(",")
+    if len(parts) > _MOST_VALUES:
+        raise ValueError(value)
+    return [parse(part) for part in parts]
+
+
+def _pair(parse: Parse, value: str) -> tuple[Any, Any]:
+    first, last = value.split(",")
+    return parse(first), parse(last)
+
+
+def like_pattern(value: str) -> str:
+    """Agave's wildcard in SQL's words; what means something to LIKE alone is escaped."""
+    return re.sub(r"([\\%_])", r"\\\1", value).replace("*", "%")
+
+
+def _words(sql: str, operator: str, value: str) -> Clause:
+    if operator == "rlike":
+        regex.compiled(value)
+        return f"regexp(?, {sql})", [value]
+    negated = "NOT " if operator == "nlike" else ""
+    return f"coalesce({sql}, '') {negated}LIKE ? ESCAPE '\\'", [like_pattern(_text(value))]
+
+
+def _compared(sql: str, parse: Parse, operator: str, value: str) -> Clause:
+    if operator in _COMPARE:
+        return f"{sql} {_COMPARE[operator]} ?", [parse(value)]
+    if operator == "between":
+        return f"{sql} BETWEEN ? AND ?", list(_pair(parse, value))
+    if operator in ("in", "nin"):
+        values = _list(parse, value)
+        inside = f"{sql} IN ({', '.join('?' * len(values))})"
+        return (inside if operator == "in" else f"({sql} IS NULL OR NOT {inside})"), values
+    return f"{sql} {'=' if operator == 'eq' else 'IS NOT'} ?", [parse(value)]
+
+
+_TICK = 0.001  # what is shown are whole milliseconds, so a date stands for the millisecond that it begins
+_SLACK = 0.000_01
+
+
+def _span(sql: str, start: float, length: float = _TICK) -> Clause:
+    return f"({sql} >= ? AND {sql} < ?)", [start - _SLACK, start + length - _SLACK]
+
+
+def _seconds(text: str) -> float:
+    return _date(text).timestamp()
+
+
+def _dated(sql: str, operator: str, value: str) -> Clause:
+    if operator in ("lt", "before"):
+        return f"{sql} < ?", [_seconds(value) - _SLACK]
+    if operator in ("gt", "after"):
+        return f"{sql} >= ?", [_seconds(value) + _TICK - _SLACK]
+    if operator == "lte":
+        return f"{sql} < ?", [_seconds(value) + _TICK - _SLACK]
+    if operator == "gte":
+        return f"{sql} >= ?", [_seconds(value) - _SLACK]
+    return _dated_range(sql, operator, value)
+
+
+def _dated_range(sql: str, operator: str, value: str) -> Clause:
+    if operator == "between":
+        first, last = _pair(_seconds, value)
+        return _span(sql, first, last - first + _TICK)
+    if operator == "on":
+        midnight = _date(value).replace(hour=0, minute=0, second=0, microsecond=0)
+        return _span(
+            sql, midnight.timestamp(), (midnight + timedelta(days=1)).timestamp() - midnight.timestamp()
+        )
+    clauses = [_span(sql, start) for start in _list(_seconds, value)]
+    either = f"({' OR '.join(clause for clause, _ in clauses)})"
+    parameters = [each for _, values in clauses for each in values]
+    if operator in ("neq", "nin"):
+        return f"({sql} IS NULL OR NOT {either})", parameters
+    return either, parameters
+
+
+def _visible(operator: str, value: str) -> Clause:
+    return "hidden = ?", [1 - _flag(value) if operator == "eq" else _flag(value)]
+
+
+def _id_prefix(value: str) -> Clause:
+    prefix = _text(value[:-1].lower())
+    return "(id >= ? AND id < ?)", [prefix, prefix + "\U0010ffff"]
+
+
+def _clause(name: str, operator: str, value: str) -> Clause:
+    field = FIELDS[name]
+    if name == "visible":
+        return _visible(operator, value)
+    if name == "id" and operator == "like" and value.find("*") == len(value) - 1:
+        return _id_prefix(value)
+    if field.kind is DATE:
+        return _dated(field.sql, operator, value)
+    if operator in ("like", "nlike", "rlike"):
+        return _words(field.sql, operator, value)
+    return _compared(field.sql, field.kind.parse, operator, value)
+
+
+def _term(key: str, value: str) -> tuple[str, Clause]:
+    """One part of the query: its field, and its condition."""
+    word, _, operator = key.partition(".")
+    name = _known(word, key)
+    operator = operator.lower() or "eq"
+    kind = FIELDS[name].kind
+    if operator not in kind.operators:
+        raise Invalid(Fault(key, "no such comparison here", f"one of {', '.join(sorted(kind.operators))}"))
+    try:
+        return name, _clause(name, operator, value)
+    except (ValueError, KeyError, OverflowError, OSError) as error:
+        if operator == "rlike":
+            raise Invalid(Fault(key, f"not a pattern that can be taken: {error}")) from error
+        raise Invalid(Fault(key, f"{value[:100]!r} is not right", _form(operator, kind))) from error
+
+
+def _form(operator: str, kind: Kind) -> str:
+    if operator == "between":
+        return f"two values with a comma between them, each {kind.expected}"
+    return f"{kind.expected}; several by commas" if operator in ("in", "nin") else kind.expected
+
+
+def search(query: Mapping[str, str], caller: str | None) -> Search:
+    """The jobs that match, of those that the caller owns; of everybody if None.
+
+    Keys may repeat (a MultiDict): every one holds. Raises Invalid with all that is wrong.
+    """
+    faults: list[Fault | str] = []
+    terms: list[tuple[str, Clause]] = []
+    for key, value in query.items():
+        if key.lower() in NOT_FIELDS:
+            continue
+        try:
+            terms.append(_term(key, value))
+        except Invalid as error:
+            faults.extend(error.faults)
+    if faults:
+        raise Invalid(*faults)
+    return _together(terms, caller)
+
+
+def _together(terms: Iterable[tuple[str, Clause]], caller: str | None) -> Search:
+    clauses = [clause for _, clause in terms]
+    if not any(name == "visible" for name, _ in terms):
+        clauses.append(("hidden = ?", [0]))
+    if caller is not None:
+        clauses.append(("owner = ?", [caller]))
+    return Search(
+        " AND ".join(sql for sql, _ in clauses), tuple(each for _, values in clauses for each in values)
+    )
+
+
+def order_by(field: str | None, direction: str | None) -> str:
+    """The SQL after ORDER BY; without a field the last change first. Raises Invalid.
+
+    The order of creation is that of submission, which a clock that was set back cannot change.
+    """
+    word = (direction or "desc").lower()
+    if word not in ("asc", "desc"):
+        raise Invalid(Fault("order", f"{(direction or '')[:100]!r} is not right", "asc or desc"))
+    name = _known(field, "orderBy") if field else "lastUpdated"
+    if name == "created":
+        return f"seq {word}"
+    return f"{FIELDS[name].sql} {word}, seq {word}"
