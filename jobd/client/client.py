@@ -1,0 +1,542 @@
+"""The Client: each verb is one request, and one loop (`exchange`) does all the trying again.
+
+Only what costs little to import is imported at the top, because every jobctl pays for it: no typing, no
+urllib, no http.client.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+
+from jobd.client import hosts, wire
+from jobd.errors import Conflict, Fault, Forbidden, Invalid, JobdError, NotFound, Unavailable
+from jobd.status import TERMINAL
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from typing import Any
+
+    Job = dict[str, Any]
+    Jobs = list[Job]
+
+PAGE = 100
+"""The most rows that the API gives at once."""
+LONG_POLL = 30.0
+"""Seconds that one request to wait may take."""
+FIRST_PATIENCE = 5.0
+"""Seconds of trying a daemon that has not answered once yet."""
+LONGEST_PAUSE = 2.0
+
+_ERRORS: dict[int, type[JobdError]] = {
+    403: Forbidden,
+    404: NotFound,
+    408: Unavailable,
+    409: Conflict,
+    429: Unavailable,
+    503: Unavailable,
+}
+"""Other codes from 400 on are Invalid, from 500 on JobdError."""
+_UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+
+
+class Unreachable(Unavailable):
+    """No daemon answers; whether the last request was carried out is not known."""
+
+
+class Client:
+    """A connection to a jobd.
+
+    host: "unix:///path" or a path; by default JOBD_HOST, the system's daemon, or your own (`user=True`: your
+    own in any case). start: start your own daemon when none is there. timeout: seconds that a reply may take.
+    patience: seconds of trying again before Unreachable or Unavailable is raised; a daemon that never
+    answered gets 5. on_pause: told why, when it waits to try again.
+
+    Threads may share a Client; each request in flight has a connection of its own.
+    """
+
+    def __init__(
+        self,
+        host: str | None = None,
+        *,
+        user: bool = False,
+        start: bool = False,
+        timeout: float = 60.0,
+        patience: float = 60.0,
+        on_pause: Callable[[str], None] | None = None,
+    ) -> None:
+        self.host = hosts.find(host, own=user)
+        self.timeout = timeout
+        self.patience = patience
+        self._start = start and hosts.may_start(self.host)
+        self._on_pause = on_pause or (lambda message: None)
+        self._met = False
+        self._idle: list[wire.Connection] = []
+        self._pid = os.getpid()
+
+    def close(self) -> None:
+        while self._idle:
+            self._idle.pop().close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # ---- submitting
+
+    def submit(self, command: Sequence[str] | None = None, *, key: str | None = None, **fields: Any) -> Job:
+        """Submit one job; it is on disk when this returns.
+
+        command runs as it is, without a shell, in the present directory and with the present environment
+        unless `directory` and `environment` ({} is a clean one) say otherwise. Other fields are those of the
+        API: name, executionSystem, batchQueue, nodeCount, processorsPerNode, memoryPerNode, maxRunTime, gpus,
+        priority, stdin .. Raises Invalid with all faults at once.
+        """
+        request = fields if command is None else plain_request(command, fields)
+        result: Job = self._submit(request, key)
+        return result
+
+    def submit_many(self, requests: Iterable[Mapping[str, Any]], *, key: str | None = None) -> Jobs:
+        """Submit all of these requests, complete ones as the API has them, or none."""
+        result: Jobs = self._submit([dict(request) for request in requests], key)
+        return result
+
+    def run(self, command: Sequence[str], *, timeout: float | None = None, **fields: Any) -> Job:
+        """Submit a command and wait for its end. Raises TimeoutError; the job goes on then."""
+        return self.wait(self.submit(command, **fields)["id"], timeout)
+
+    def resubmit(self, job_id: str, *, key: str | None = None, **flags: bool) -> Job:
+        """A new job of the same request. Flags: ignoreInputConflicts, ignoreParameterConflicts,
+        preserveNotifications."""
+        return self._change("POST", f"/jobs/v2/{quote(job_id)}/resubmit", flags, key=key)
+
+    def _submit(self, request: object, key: str | None) -> Any:
+        return self._ask("POST", "/jobs/v2", body=request, key=key or new_key())
+
+    # ---- looking
+
+    def list(
+        self,
+        where: Mapping[str, str] | None = None,
+        *,
+        limit: int | None = None,
+        fields: Sequence[str] = (),
+        order_by: str = "created",
+        descending: bool = True,
+    ) -> Iterator[Job]:
+        """Jobs, newest first. where: the API's searches ({"status": "RUNNING", "name.like": "fit-*"};
+        {"visible": "false"} for deleted ones). fields: all that is wanted of each, any of a job's. Pages are
+        fetched as they are needed."""
+        query = {**(where or {}), "orderBy": order_by, "order": "desc" if descending else "asc"}
+        if fields:
+            query["filter"] = ",".join(dict.fromkeys(["id", *fields]))
+        return self._pages("/jobs/v2", query, limit)
+
+    def _pages(self, path: str, query: Mapping[str, str], limit: int | None) -> Iterator[Job]:
+        seen: set[object] = set()
+        offset = 0
+        while limit is None or offset < limit:
+            size = PAGE if limit is None else min(PAGE, limit - offset)
+            page = self._ask("GET", path, {**query, "limit": str(size), "offset": str(offset)})
+            ids = [row.get("id", number) for number, row in enumerate(page, offset)]
+            yield from (row for row, row_id in zip(page, ids, strict=True) if row_id not in seen)
+            if len(page) < size:
+                return
+            seen = set(ids)  # a job that came in meanwhile pushes the last rows of this page onto the next
+            offset += size
+
+    def show(self, job_id: str) -> Job:
+        """The whole job. Raises NotFound, also for deleted jobs and other people's."""
+        result: Job = self._ask("GET", f"/jobs/v2/{quote(job_id)}")
+        return result
+
+    def status(self, job_id: str) -> str:
+        return str(self._ask("GET", f"/jobs/v2/{quote(job_id)}/status")["status"])
+
+    def history(self, job_id: str) -> Iterator[Job]:
+        """What happened to the job, from the beginning: status, created, createdBy, description."""
+        return self._pages(f"/jobs/v2/{quote(job_id)}/history", {}, None)
+
+    def why(self, job_id: str) -> Job:
+        """Why it waits, or how it ended, and how that is known."""
+        result: Job = self._ask("GET", f"/jobs/v2/{quote(job_id)}/why")
+        return result
+
+    def wait(self, job_id: str, timeout: float | None = None) -> Job:
+        """The job, once it is over. timeout in seconds. Raises TimeoutError."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            left = LONG_POLL if deadline is None else deadline - time.monotonic()
+            job = self.poll(job_id, min(max(left, 0.0), LONG_POLL))
+            if job["status"] in TERMINAL:
+                return job
+            if left <= 0:
+                raise TimeoutError(f"job {job_id} was still {job['status']} after {timeout:g} seconds")
+
+    def poll(self, job_id: str, timeout: float) -> Job:
+        """The job when it is over, or as it is after so many seconds."""
+        path = f"/jobs/v2/{quote(job_id)}/wait"
+        result: Job = self._ask("GET", path, {"timeout": f"{timeout:.3f}"}, timeout=timeout + self.timeout)
+        return result
+
+    # ---- changing
+
+    def kill(self, job_id: str) -> Job:
+        """End the job and all its processes. The job comes back STOPPED, or as it is, if that takes long
+        (then wait for it)."""
+        return self._change("POST", f"/jobs/v2/{quote(job_id)}/kill")
+
+    def delete(self, job_id: str) -> Job:
+        """Hide the job, after killing it if need be; `restore` brings it back. Nothing is lost."""
+        try:
+            return self._change("DELETE", f"/jobs/v2/{quote(job_id)}")
+        except NotFound as error:
+            return self._settled(error, job_id, "false")
+
+    def restore(self, job_id: str) -> Job:
+        """Bring a deleted job back. Raises Conflict when it is not deleted."""
+        try:
+            return self._change("POST", f"/jobs/v2/{quote(job_id)}/restore")
+        except Conflict as error:
+            return self._settled(error, job_id, "true")
+
+    def hold(self, job_id: str) -> Job:
+        """Keep the job from starting. Raises Conflict where that cannot be."""
+        return self._change("POST", f"/jobs/v2/{quote(job_id)}/hold")
+
+    def release(self, job_id: str) -> Job:
+        """Let a held job go on."""
+        return self._change("POST", f"/jobs/v2/{quote(job_id)}/release")
+
+    def resolve(self, job_id: str, *, local_id: str | None = None, never_submitted: bool = False) -> Job:
+        """Say what only a person can find out: under which local id its system has the job, or that it never
+        got there."""
+        fields = {"localId": local_id} if local_id is not None else {"neverSubmitted": never_submitted}
+        return self._change("POST", f"/jobs/v2/{quote(job_id)}/resolve", fields)
+
+    def _change(
+        self, method: str, path: str, fields: Mapping[str, object] | None = None, key: str | None = None
+    ) -> Job:
+        body = None if method == "DELETE" else dict(fields or {})
+        result: Job = self._ask(method, path, body=body, key=key or new_key())
+        return result
+
+    def _settled(self, error: JobdError, job_id: str, visible: str) -> Job:
+        """Was it our own first try, whose reply was lost, that did what the second one finds done?"""
+        if getattr(error, "tried_before", False):
+            for job in self.list({"id": job_id, "visible": visible}, limit=1):
+                return job
+        raise error
+
+    # ---- files
+
+    def logs(
+        self, job_id: str, stream: str = "stdout", *, follow: bool = False, offset: int = 0
+    ) -> Iterator[bytes]:
+        """What the job wrote, from `offset` on (negative: so many bytes before the end). follow: as it is
+        written, to the job's end, however often the daemon is restarted meanwhile."""
+        return follow_log(self, job_id, stream, offset) if follow else self._log(job_id, stream, offset)
+
+    def _log(self, job_id: str, stream: str, offset: int) -> Iterator[bytes]:
+        query = {"offset": str(offset)} if offset else {}
+        yield from self._stream(f"/jobs/v2/{quote(job_id)}/logs/{quote(stream)}", query, self.timeout)
+
+    def outputs(self, job_id: str, path: str = "") -> Iterator[Job]:
+        """The files below the job's directory, one level."""
+        place = f"/{quote(path.strip('/'), b'/')}" if path.strip("/") else ""
+        return self._pages(f"/jobs/v2/{quote(job_id)}/outputs/listings{place}", {}, None)
+
+    def download(self, job_id: str, path: str) -> Iterator[bytes]:
+        """One file's content, in pieces."""
+        yield from self._stream(
+            f"/jobs/v2/{quote(job_id)}/outputs/media/{quote(path.strip('/'), b'/')}", {}, self.timeout
+        )
+
+    # ---- around
+
+    def systems(self) -> Jobs:
+        result: Jobs = self._ask("GET", "/systems/v2")
+        return result
+
+    def queues(self, system: str) -> Jobs:
+        result: Jobs = self._ask("GET", f"/systems/v2/{quote(system)}/queues")
+        return result
+
+    def me(self) -> Job:
+        """Who the daemon takes you for."""
+        result: Job = self._ask("GET", "/profiles/v2/me")
+        return result
+
+    def health(self) -> Job:
+        result: Job = self._ask("GET", "/healthz")
+        return result
+
+    # ---- requests
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        *,
+        body: object = None,
+        key: str | None = None,
+        timeout: float | None = None,
+    ) -> Any:
+        """The result of one request. Raises by its code."""
+        headers = {"Accept": "application/json"}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        if key is not None:
+            headers["Idempotency-Key"] = key
+        content = None if body is None else json.dumps(body).encode()
+        response = self.exchange(method, target(path, query), headers, content, timeout or self.timeout)
+        envelope = response.content
+        if not isinstance(envelope, dict):
+            raise JobdError(f"{self.host} sent something that is not jobd's: {response.code}")
+        return envelope.get("result", {})
+
+    def _stream(self, path: str, query: Mapping[str, str], timeout: float | None) -> Iterator[bytes]:
+        response = self.exchange("GET", target(path, query), {}, None, timeout, whole=False)
+        try:
+            yield from response.pieces()
+        except wire.Lost as error:
+            raise Unreachable(f"{self.host}: {error}") from error
+        finally:
+            self._give_back(response)
+
+    def exchange(
+        self,
+        method: str,
+        target: str,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        timeout: float | None,
+        *,
+        whole: bool = True,
+    ) -> Reply:
+        """The reply to a request, however often it takes to get one; `whole`: with its content, else its
+        head."""
+        trial = _Trial(self)
+        while True:
+            try:
+                reply = Reply(self._connection().request(method, target, headers, body, timeout))
+                if whole or reply.code >= 400:
+                    reply.load()
+                    self._give_back(reply)
+            except PermissionError as error:
+                raise Forbidden(f"you may not connect to {self.host}: {error.strerror}") from error
+            except (wire.Away, wire.Lost) as error:
+                trial.failed(error)
+                continue
+            self._met = True
+            if reply.code < 400:
+                return reply
+            trial.refused(reply)
+
+    def _connection(self) -> wire.Connection:
+        if self._pid != os.getpid():  # a fork: the connections are our parent's
+            self._idle, self._pid = [], os.getpid()
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return self._dial()
+
+    def _dial(self) -> wire.Connection:
+        """A new connection, at whichever place the daemon listens."""
+        failure = wire.Away("no socket")
+        for path in self.host.sockets():
+            try:
+                return wire.Connection(path, FIRST_PATIENCE)
+            except wire.Away as error:
+                failure = error
+        raise failure
+
+    def _give_back(self, reply: Reply) -> None:
+        if reply.connection.usable:
+            self._idle.append(reply.connection)
+        else:
+            reply.connection.close()
+
+    def _answers(self) -> bool:
+        try:
+            reply = Reply(self._connection().request("GET", "/healthz", {}, None, self.timeout))
+            reply.load()
+            self._give_back(reply)
+        except (wire.Away, wire.Lost):
+            return False
+        return reply.code == 200
+
+
+class Reply:
+    """A response with what its content means."""
+
+    def __init__(self, response: wire.Response) -> None:
+        self.code = response.code
+        self.headers = response.headers
+        self.connection = response.connection
+        self.pieces = response.pieces
+        self.content: Any = None
+
+    def load(self) -> None:
+        content = b"".join(self.pieces())
+        try:
+            self.content = json.loads(content)
+        except ValueError:
+            self.content = None
+
+    def error(self) -> JobdError:
+        """The exception for a code of 400 and above."""
+        envelope = self.content if isinstance(self.content, dict) else {}
+        message = str(envelope.get("message") or f"the daemon answered with code {self.code}")
+        error = _ERRORS[self.code](message) if self.code in _ERRORS else self._other(envelope, message)
+        error.code = self.code
+        if isinstance(error, Unavailable):
+            error.retry_after = _seconds(self.headers.get("retry-after"), error.retry_after)
+        return error
+
+    def _other(self, envelope: Mapping[str, Any], message: str) -> JobdError:
+        if not 400 <= self.code < 500:
+            return JobdError(message)
+        result = envelope.get("result")
+        errors = result.get("errors", []) if isinstance(result, dict) else []
+        faults = [Fault(f.get("field", ""), f.get("problem", ""), f.get("expected", "")) for f in errors]
+        return Invalid(*faults) if faults else Invalid(message)
+
+
+class _Trial:
+    """How one request fares: whether to try again after a failure, and when; else the failure is raised."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.began: float | None = None
+        self.pause = 0.01
+        self.tried_before = False
+        """An earlier try may have been carried out."""
+
+    def failed(self, error: OSError) -> None:
+        """No reply. Returns after a pause when it is worth trying again."""
+        self.tried_before = self.tried_before or isinstance(error, wire.Lost)
+        self.client.close()  # what else was kept is as old
+        if self._start():
+            return
+        self._again(Unreachable(self._unreachable(error)), 0.0, self._patience())
+
+    def refused(self, reply: Reply) -> None:
+        """A reply that is an error. Returns, after a pause, if it was one that passes."""
+        error = reply.error()
+        if isinstance(error, Unavailable):
+            return self._again(error, error.retry_after, self.client.patience)
+        if self.tried_before:
+            error.tried_before = True  # type: ignore[attr-defined]
+        raise error
+
+    def _start(self) -> bool:
+        client = self.client
+        if client._met or not client._start or client.host.alive():
+            return False
+        client._start = False
+        client._on_pause(f"starting a jobd for you (state and log in {client.host.state})")
+        hosts.start(client.host, client._answers)
+        return True
+
+    def _patience(self) -> float:
+        if self.client._met:
+            return self.client.patience
+        return min(FIRST_PATIENCE, self.client.patience) if self.client.host.alive() else 0.0
+
+    def _again(self, error: JobdError, at_least: float, patience: float) -> None:
+        now = time.monotonic()
+        self.began = self.began or now
+        pause = max(self.pause, at_least)
+        if now + pause > self.began + patience:
+            raise error
+        if self.pause > 0.1:  # nobody needs to know of a moment
+            self.client._on_pause(f"{error}; trying again")
+        time.sleep(pause)
+        self.pause = min(self.pause * 2, LONGEST_PAUSE)
+
+    def _unreachable(self, error: OSError) -> str:
+        host = self.client.host
+        reason = (error.strerror or str(error)).lower()
+        if host.state and not self.client._met and not host.alive():
+            return f"no jobd of yours is running ({host}: {reason}); `jobctl run` or `submit` starts one, or `jobd`"
+        kind = "the system's jobd" if host.system else "the jobd"
+        return f"{kind} at {host} does not answer: {reason}"
+
+
+def follow_log(client: Client, job_id: str, stream: str, offset: int) -> Iterator[bytes]:
+    """Goes on where it was whenever a reply ends, since a daemon that shuts down ends it too: over when the
+    job is, and a further request brings nothing more."""
+    path = f"/jobs/v2/{quote(job_id)}/logs/{quote(stream)}"
+    while True:
+        over = client.status(job_id) in TERMINAL
+        reply = client.exchange(
+            "GET", target(path, {"follow": "true", "offset": str(offset)}), {}, None, None, whole=False
+        )
+        before = offset
+        try:
+            for piece in reply.pieces():
+                offset += len(piece)
+                yield piece
+        except wire.Lost:
+            continue
+        finally:
+            client._give_back(reply)
+        if over and offset == before:
+            return
+
+
+def plain_request(command: Sequence[str], fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The request for a plain command, with what a shell would have done: this directory, this
+    environment."""
+    request: dict[str, Any] = {
+        "name": default_name(command),
+        "directory": os.getcwd(),
+        **fields,
+        "command": [*command],
+    }
+    request.setdefault("environment", sendable(os.environ))
+    return request
+
+
+def default_name(command: Sequence[str]) -> str:
+    return os.path.basename(command[0].rstrip("/"))[:64].strip() or "job" if command else "job"
+
+
+def sendable(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables that are text; JSON has no way to say the others."""
+    return {name: value for name, value in environment.items() if is_text(name) and is_text(value)}
+
+
+def is_text(word: str) -> bool:
+    return word.isascii() or not any("\ud800" <= character <= "\udfff" for character in word)
+
+
+def new_key() -> str:
+    """An Idempotency-Key."""
+    return os.urandom(16).hex()
+
+
+def target(path: str, query: Mapping[str, str] | None) -> str:
+    if not query:
+        return path
+    return f"{path}?" + "&".join(f"{quote(name)}={quote(value)}" for name, value in query.items())
+
+
+def quote(text: str, also: bytes = b"") -> str:
+    """For a part of a URL. (urllib.parse takes longer to import than a listing takes.)"""
+    return "".join(
+        chr(byte) if byte in _UNRESERVED or byte in also else f"%{byte:02X}" for byte in os.fsencode(text)
+    )
+
+
+def _seconds(text: str | None, default: float) -> float:
+    try:
+        return float(text) if text else default
+    except ValueError:
+        return default

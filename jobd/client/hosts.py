@@ -1,0 +1,169 @@
+"""Which daemon to talk to, and how a person's own one is started.
+
+In this order: the host that is named (-H, JOBD_HOST); the system's daemon where one is installed; one's own.
+A system's daemon that is down is never replaced by one's own: its jobs would be in two stores. Whoever sets
+one of jobd's own variables (JOBD_CONFIG, JOBD_STATE_DIR, JOBD_SOCKET) means a daemon of their own.
+
+One's own daemon is looked for at its socket and, since the environment that says where that is differs
+between a login, cron and sudo, also where the lock in its state directory says that it listens. Only one
+daemon gets that lock, so that two jobctl which start one at the same moment do no harm: the second one's
+gives up, and both find the first one's.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from jobd import places
+from jobd.errors import Invalid, Unavailable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable, Iterator, Mapping
+
+START_LIMIT = 15.0
+"""Seconds that a daemon is given to answer after it was started."""
+LOG_TAIL = 4096
+
+_started: list[subprocess.Popen[bytes]] = []
+"""Daemons that this process has started, kept so that they are not taken for forgotten children."""
+
+
+class Host:
+    """A daemon: where it listens and, if it is one's own, where its state is."""
+
+    def __init__(self, socket: str, *, system: bool = False, state: str | None = None) -> None:
+        self.socket = socket
+        self.system = system
+        self.state = state
+
+    def __str__(self) -> str:
+        return f"unix://{self.socket}"
+
+    @property
+    def kind(self) -> str:
+        return "own" if self.state else "system" if self.system else "named"
+
+    def sockets(self) -> Iterator[str]:
+        """Where it may be listening."""
+        yield self.socket
+        other = self._lock().get("socket")
+        if isinstance(other, str) and other != self.socket:
+            yield other
+
+    def alive(self) -> bool:
+        """Does the process that holds our own daemon's lock live? Always said of others': there, nobody can
+        tell."""
+        if self.state is None:
+            return True
+        pid = self._lock().get("pid")
+        return isinstance(pid, int) and os.path.exists(f"/proc/{pid}")
+
+    def _lock(self) -> dict[str, object]:
+        if self.state is None:
+            return {}
+        import json
+
+        try:
+            with open(f"{self.state}/lock", encoding="utf-8") as file:
+                found = json.load(file)
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+
+def find(named: str | None = None, *, own: bool = False, environ: Mapping[str, str] = os.environ) -> Host:
+    """The daemon to talk to. `own`: one's own, whatever else there is. Raises Invalid for a host of no known
+    form."""
+    named = named or ("" if own else environ.get("JOBD_HOST"))
+    if named:
+        return Host(_socket(named))
+    variables = {"JOBD_CONFIG", "JOBD_STATE_DIR", "JOBD_SOCKET"}
+    if not own and not variables & environ.keys() and system_installed():
+        return Host(places.socket_path({}, system=True), system=True)
+    state = places.state_dir(environ)
+    return Host(places.socket_path(environ, state=state), state=state)
+
+
+def system_installed() -> bool:
+    return os.path.exists(places.SYSTEM_CONFIG) or os.path.isdir(os.path.dirname(places.SYSTEM_SOCKET))
+
+
+def _socket(named: str) -> str:
+    if named.startswith("ssh://"):
+        raise Invalid(f"{named}: hosts by ssh are not there yet (expected unix:///path/of/jobd.sock)")
+    path = named.removeprefix("unix://")
+    if not path.startswith("/"):
+        raise Invalid(
+            f"{named}: this is not a host (expected unix:///path/of/jobd.sock, or a path that starts with /)"
+        )
+    return path
+
+
+def may_start(host: Host, environ: Mapping[str, str] = os.environ) -> bool:
+    return host.state is not None and environ.get("JOBD_AUTOSTART", "1") != "0"
+
+
+def start(host: Host, answers: Callable[[], bool], limit: float = START_LIMIT) -> None:
+    """Start one's own daemon and wait until it answers. Raises Unavailable with the end of its log when it
+    does not."""
+    assert host.state is not None
+    log = f"{host.state}/jobd.log"
+    os.makedirs(host.state, mode=0o700, exist_ok=True)
+    written = os.path.getsize(log) if os.path.exists(log) else 0
+    process = _spawn(log)
+    deadline = time.monotonic() + limit
+    pause = 0.005
+    while not answers():
+        # A daemon that ended was refused, or came second: then the first one is about to answer.
+        if time.monotonic() > deadline or (process.poll() is not None and not host.alive()):
+            raise Unavailable(_no_start(process.poll(), log, written))
+        time.sleep(pause)
+        pause = min(pause * 1.5, 0.1)
+
+
+def _spawn(log: str) -> subprocess.Popen[bytes]:
+    """The daemon in a session of its own, with nothing of ours open; what it says before it has a log is in
+    the log as well."""
+    import subprocess
+
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+    errors = os.open(log, flags, 0o600)
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "jobd.daemon", "--log-file", log],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+            cwd="/",
+            start_new_session=True,
+            env=_environment(),
+        )
+    finally:
+        os.close(errors)
+    _started.append(process)
+    return process
+
+
+def _environment() -> dict[str, str]:
+    """Ours, with this very jobd importable: it may be a checkout that is on nobody's path."""
+    environment = dict(os.environ)
+    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    if os.path.basename(root) not in ("site-packages", "dist-packages"):
+        environment["PYTHONPATH"] = ":".join(filter(None, [root, environment.get("PYTHONPATH")]))
+    return environment
+
+
+def _no_start(code: int | None, log: str, written: int) -> str:
+    how = "did not answer in time" if code is None else f"ended with exit code {code}"
+    try:
+        with open(log, "rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(written, size - LOG_TAIL))
+            said = file.read().decode("utf-8", "backslashreplace").strip()
+    except OSError:
+        said = ""
+    return f"a jobd was started, and {how}; its log, {log}, " + (f"ends:\n{said}" if said else "says nothing")
