@@ -3,8 +3,8 @@ r"""Regular expressions in time linear in the text, for searching by somebody el
 Python's `re` backtracks: 25 characters can take it seconds, in which it holds the interpreter's lock and the
 daemon stands still. Here a pattern becomes a small nondeterministic automaton (Thompson's), which runs as a
 deterministic one whose states are made when first met. Only "does it match anywhere" is asked, so there are
-no captures, and greedy and lazy mean the same. Upper and lower case are not told apart, as in `like`. What such
-an automaton cannot do (back-references, look-around) is refused.
+no captures, and greedy and lazy mean the same. Upper and lower case are not told apart, as in `like`. What
+such an automaton cannot do (back-references, look-around) is refused.
 
     x . \d \w \s [a-z] [^a-z]   a b   a|b   (a)   (?:a)   a*   a+   a?   a{2}   a{2,}   a{2,5}   ^   $
 """
