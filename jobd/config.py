@@ -1,12 +1,10 @@
-"""The configuration: YAML files into frozen settings, every fault at once, each with its file, line and field.
+"""The configuration: YAML files (jobd/layers.py has which) into frozen settings, or every fault with file,
+line and field.
 
-Read in this order, each laid over what came before: jobd.yaml, then `systems/*.yaml` (one system per file; its id is the file's
-name unless it says another), then `conf.d/*.yaml`. Laying over: mappings merge key by key, `systems` merges by id, everything
-else (other lists too) is replaced. Without any file there is one system, this machine, with one queue.
-
-Keys are camelCase, as on the wire. Durations are seconds, "HH:MM:SS" or "30s", "15m", "24h", "7d"; sizes name their unit,
-"16GB"; -1 means no limit, as in Agave. Whether a backend can be loaded, a group exists or a directory can be written is for
-those who use them. The daemon never writes configuration.
+Keys are camelCase, as on the wire. Durations are seconds, "HH:MM:SS" or "30s", "15m", "24h", "7d"; sizes name
+their unit, "16GB"; -1 means no limit, as in Agave. Without any file there is one system, this machine, with
+one queue. Whether a backend can be loaded, a group exists or a directory can be written is found out by those
+who use them.
 """
 
 from __future__ import annotations
@@ -14,9 +12,9 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -31,8 +29,9 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from jobd import places, units, yamlfile
+from jobd import places, units
 from jobd.errors import Fault, Invalid
+from jobd.layers import Layers
 
 # ---- kinds of values
 
@@ -50,10 +49,9 @@ def _duration(value: object) -> object:
 
 
 def _size(value: object, info: ValidationInfo) -> object:
-    """Python code gives bytes; a file must name the unit, because a bare number is GB to some and MB to others."""
-    return (
-        value if value is None or (isinstance(value, int) and not info.context) else units.parse_size(value)
-    )
+    """Python code gives bytes. A file must name the unit: a bare number is GB to some and MB to others."""
+    in_bytes = isinstance(value, int) and not info.context
+    return value if value is None or in_bytes else units.parse_size(value)
 
 
 def _number(value: object) -> object:
@@ -67,7 +65,8 @@ def _no_limit(value: object) -> object:
 
 
 def _variable(value: object) -> object:
-    """Numbers are fine in an environment; what true, 1.10 or null should look like there is for the admin to say."""
+    """Numbers are fine in an environment; what true, 1.10 or null should look like there is for the admin
+    to say."""
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if not isinstance(value, str) or "\0" in value:
@@ -78,7 +77,7 @@ def _variable(value: object) -> object:
 def _pattern(pattern: str, expected: str) -> AfterValidator:
     def check(value: str) -> str:
         if not re.fullmatch(pattern, value):
-            raise _Wrong(f"{value!r} will not do", expected)
+            raise _Wrong(f"{_shown(value)} will not do", expected)
         return value
 
     return AfterValidator(check)
@@ -87,6 +86,15 @@ def _pattern(pattern: str, expected: str) -> AfterValidator:
 def _absolute(path: Path) -> Path:
     if not path.is_absolute():
         raise _Wrong(f"'{path}' is not absolute", "a path that starts with /")
+    return path
+
+
+def _fits_socket(path: Path) -> Path:
+    size, most = len(os.fsencode(path)), places.SOCKET_LIMIT
+    if size > most:
+        raise _Wrong(
+            f"'{path}' is {size} bytes long", f"at most {most}: set socket or JOBD_SOCKET to a shorter path"
+        )
     return path
 
 
@@ -124,7 +132,8 @@ def _is_local(data: Mapping[str, Any]) -> bool:
 
 
 def _check_names(what: str, key: str, names: list[str], defaults: list[int]) -> None:
-    """Names are unique, and at most one of them is the default. `defaults`: the places of those that say so."""
+    """Names are unique, and at most one of them is the default. `defaults`: the places of those that say
+    so."""
     for place, name in enumerate(names):
         if name in names[:place]:
             raise _Wrong(f"there is another {what} {name!r}", "a name of its own", place, key)
@@ -143,7 +152,8 @@ class _Model(BaseModel):
 
 
 class Slots(_Model):
-    """What a system whose queueing is jobd's own work has to hand out. What is absent or "auto" is this machine's."""
+    """What a system whose queueing is jobd's own work has to hand out. What is absent or "auto" is this
+    machine's."""
 
     processors: Count = Field(default_factory=_this_processors)
     memory: Size = Field(default_factory=_this_memory)
@@ -268,7 +278,7 @@ class Settings(_Model):
     config_file: Path | None = None
     """None: there is none, and the embedded default holds."""
     state_dir: AbsolutePath
-    socket: AbsolutePath
+    socket: Annotated[AbsolutePath, AfterValidator(_fits_socket)]
     admin_group: str | None = None
     """Whose members may act for everybody."""
     systems: tuple[System, ...] = Field(
@@ -316,44 +326,58 @@ class Settings(_Model):
 
 # ---- from files to settings
 
-DERIVED = frozenset({"mode", "configFile"})
-"""What is no option in a file."""
-
 
 def load(path: Path | None, environ: Mapping[str, str], system: bool = False) -> Settings:
-    """The settings. `path`: a file that must be there; None: JOBD_CONFIG's, else the usual one if there is one.
+    """The settings. Raises Invalid with all faults.
 
-    Raises Invalid with all faults.
+    `path`: a file that must be there; None: JOBD_CONFIG's, which must be there too, else the usual one if there.
     """
     file = os.path.abspath(path) if path else places.config_path(environ, system)
-    sources = _Sources()
-    sources.read_all(file, required=bool(path or environ.get("JOBD_CONFIG")))
-    settings = None
+    layers = Layers(file, required=bool(path or environ.get("JOBD_CONFIG")), refused=DERIVED)
+    data = layers.value | _given(layers.value, file, environ, system)
+    settings, faults = None, layers.faults
     try:
-        settings = Settings.model_validate(
-            sources.value | _given(sources.value, file, environ, system),
-            by_alias=True,
-            by_name=False,
-            context={"file": True},
-        )
+        settings = Settings.model_validate(data, by_alias=True, by_name=False, context={"file": True})
     except ValidationError as error:
-        sources.faults += [_in_words(sources, details) for details in error.errors(include_url=False)]
-    if settings is None or sources.faults:
-        raise Invalid(*sources.faults)
+        faults += [
+            _in_words(layers, details) for details in error.errors(include_url=False) if _of_its_own(details)
+        ]
+    if settings is None or faults:
+        raise Invalid(*faults)
     return _finished(settings)
 
 
+def check(path: Path | None, environ: Mapping[str, str], system: bool = False) -> tuple[bool, str]:
+    """What `jobd check-config` says: whether all is well, and in words what it comes to or each fault on a
+    line."""
+    try:
+        settings = load(path, environ, system)
+    except Invalid as error:
+        return False, "\n".join(map(str, error.faults))
+    lines = [f"configuration  {settings.config_file or 'none: the embedded default'}"]
+    lines += [f"state          {settings.state_dir}", f"socket         {settings.socket}"]
+    for one in settings.systems:
+        queues = ", ".join(f"{queue.name}{' (default)' * queue.default}" for queue in one.queues)
+        words = f"{one.id}{' (default)' * one.default}, backend {one.backend}, queues: {queues}"
+        lines.append(f"system         {words}")
+    return True, "\n".join(lines)
+
+
+DERIVED = frozenset({"mode", "configFile"})
+"""Settings that are no options of a file."""
+
+
 def _given(data: Mapping[str, Any], file: str, environ: Mapping[str, str], system: bool) -> dict[str, Any]:
-    """What the files do not say alone. A value that is no absolute path is left where it is, for the model to refuse."""
+    """What the files alone do not say. What is not even text is left as it is, for the model to refuse."""
     given: dict[str, Any] = {"mode": "system" if system else "user"}
     if os.path.exists(file):
         given["configFile"] = Path(file)
-    written = [data.get(key, "") for key in ("stateDir", "socket")]
-    state = places.state_dir(environ, system, written[0] if isinstance(written[0], str) else "")
-    given["stateDir"] = state
-    given["socket"] = places.socket_path(
-        environ, system, written[1] if isinstance(written[1], str) else "", state
-    )
+    state_dir, socket = data.get("stateDir", ""), data.get("socket", "")
+    state = places.state_dir(environ, system, state_dir if isinstance(state_dir, str) else "")
+    if isinstance(state_dir, str):
+        given["stateDir"] = state
+    if isinstance(socket, str):
+        given["socket"] = places.socket_path(environ, system, socket, os.path.abspath(state))
     return given
 
 
@@ -371,166 +395,48 @@ def _finished(settings: Settings) -> Settings:
     return settings.model_copy(update={"systems": tuple(systems)})
 
 
-class _Origin(NamedTuple):
-    document: yamlfile.Document
-    path: yamlfile.Path
-
-
-class _Sources:
-    """The files laid over each other, and which of them each value came from."""
-
-    def __init__(self) -> None:
-        self.value: dict[str, Any] = {}
-        self.faults: list[Fault] = []
-        self._origins: dict[yamlfile.Path, _Origin] = {}
-
-    def read_all(self, file: str, required: bool) -> None:
-        if document := self._read(file, required):
-            self._lay_file(document)
-        for path in self._drop_ins(file, "systems"):
-            if document := self._read(path):
-                stem = os.path.basename(path).rsplit(".", 1)[0]
-                document.value.setdefault("id", stem)
-                self._lay_system(document, (), document.value, known=0)
-        for path in self._drop_ins(file, "conf.d"):
-            if document := self._read(path):
-                self._lay_file(document)
-
-    def fault(self, path: yamlfile.Path, problem: str, expected: str) -> Fault:
-        """A fault at its place in the file that has the value, or should have it."""
-        dotted = ".".join(map(str, path))
-        near = path
-        while near and near not in self._origins:
-            near = near[:-1]
-        if near not in self._origins:
-            return Fault(dotted, problem, expected)
-        document, start = self._origins[near]
-        line, column = document.where((*start, *path[len(near) :]))
-        return Fault(f"{document.name}:{line}:{column}: {dotted}", problem, expected)
-
-    def _drop_ins(self, file: str, name: str) -> list[str]:
-        """A directory beside the file counts only if it is root's, ours or the file's owner's: /tmp is everybody's."""
-        directory = os.path.join(os.path.dirname(file), name)
-        try:
-            trusted = {0, os.geteuid(), os.stat(file).st_uid if os.path.exists(file) else 0}
-            if os.path.isdir(directory) and os.stat(directory).st_uid not in trusted:
-                self.faults.append(
-                    Fault(directory, "this directory belongs to somebody else", "root's or your own")
-                )
-                return []
-            return places.drop_ins(directory)
-        except OSError as error:
-            self.faults.append(Fault(directory, error.strerror or str(error)))
-            return []
-
-    def _read(self, path: str, required: bool = True) -> yamlfile.Document | None:
-        try:
-            document = yamlfile.load(path)
-        except Invalid as error:
-            self.faults += error.faults
-        except OSError as error:
-            if required or not isinstance(error, FileNotFoundError):
-                self.faults.append(Fault(path, error.strerror or str(error)))
-        else:
-            if document.value is None:  # a file of comments alone
-                document.value = {}
-            if isinstance(document.value, dict):
-                return document
-            self.faults.append(document.fault((), "this is not a mapping", "option: value"))
-        return None
-
-    def _lay_file(self, document: yamlfile.Document) -> None:
-        self._origins.setdefault((), _Origin(document, ()))
-        for key in DERIVED & document.value.keys():
-            self.faults.append(document.fault((key,), "there is no such option in a file"))
-            del document.value[key]
-        self._lay((), self.value, document, (), document.value)
-
-    def _lay(
-        self,
-        at: yamlfile.Path,
-        base: dict[str, Any],
-        document: yamlfile.Document,
-        start: yamlfile.Path,
-        over: dict[str, Any],
-    ) -> None:
-        for key, value in over.items():
-            here, there = (*at, key), (*start, key)
-            if here == ("systems",) and isinstance(value, list):
-                self._lay_systems(document, there, value)
-            elif isinstance(value, dict) and isinstance(base.get(key), dict):
-                self._lay(here, base[key], document, there, value)
-            else:
-                base[key] = value
-                self._came(here, document, there)
-
-    def _lay_systems(self, document: yamlfile.Document, start: yamlfile.Path, systems: list[Any]) -> None:
-        known = self.value.get("systems")
-        if not isinstance(known, list):
-            known = self.value["systems"] = []
-            self._came(("systems",), document, start)
-        size = len(known)
-        for place, system in enumerate(systems):
-            self._lay_system(document, (*start, place), system, size)
-
-    def _lay_system(self, document: yamlfile.Document, start: yamlfile.Path, system: Any, known: int) -> None:
-        """Over the system of the same id among the first `known` ones, which are those of earlier files; else beside them."""
-        systems = self.value.setdefault("systems", [])
-        ids = [s.get("id") if isinstance(s, dict) else None for s in systems[:known]]
-        if isinstance(system, dict) and system.get("id") in ids:
-            place = ids.index(system["id"])
-            self._lay(("systems", place), systems[place], document, start, system)
-        else:
-            systems.append(system)
-            self._came(("systems", len(systems) - 1), document, start)
-
-    def _came(self, at: yamlfile.Path, document: yamlfile.Document, start: yamlfile.Path) -> None:
-        for path in [path for path in self._origins if path[: len(at)] == at]:
-            del self._origins[path]
-        self._origins[at] = _Origin(document, start)
-
-
 # ---- faults in words
 
 _PARTS: dict[str, type[_Model]] = {"systems": System, "queues": Queue, "slots": Slots}
 
 
-def _in_words(sources: _Sources, details: Any) -> Fault:
+def _of_its_own(details: Any) -> bool:
+    """Not merely the consequence of another: a default that could not be made, a list emptied of what was
+    wrong."""
+    emptied = details["type"] == "too_short" and details["input"]
+    return details["type"] != "default_factory_not_called" and not emptied
+
+
+def _in_words(layers: Layers, details: Any) -> Fault:
     """One of pydantic's errors as a fault."""
     path = tuple(step for step in details["loc"] if step != "[key]")
     kind, message, value = details["type"], details["msg"], details["input"]
     if kind == "extra_forbidden":
-        return sources.fault(path, *_unknown(path))
+        return layers.fault(path, *_unknown(path))
     if kind == "missing":
-        return sources.fault(path, "this is missing", "a value")
+        return layers.fault(path, "this is missing", "a value")
     if kind == "value_error":
         wrong = details["ctx"]["error"]
-        return sources.fault((*path, *getattr(wrong, "at", ())), wrong.problem, wrong.expected)
-    expected = message.removeprefix("Input should be ").removeprefix("a valid ")
-    for theirs, ours in _THEIR_WORDS.items():
-        expected = expected.replace(theirs, ours)
-    return sources.fault(path, f"{_shown(value)} will not do", expected)
+        return layers.fault((*path, *getattr(wrong, "at", ())), wrong.problem, wrong.expected)
+    expected = _EXPECTED.get(kind.partition("_")[0], message.removeprefix("Input should be "))
+    return layers.fault(path, f"{_shown(value)} will not do", expected)
 
 
-_THEIR_WORDS = {
-    ", unable to parse string as an integer": "",
-    ", unable to interpret input": "",
-    ", got a number with a fractional part": "",
-    "dictionary or instance of ": "mapping for a ",
-    "dictionary": "mapping",
-    "tuple": "list",
-    "integer": "whole number",
-    "boolean": "true or false",
-    "string": "text (in quotes)",
-    "String": "text",
-    "greater than or equal to": "at least",
-    "less than or equal to": "at most",
-    "greater than": "more than",
-    "Tuple should have at least 1 item after validation, not 0": "at least one",
+_EXPECTED = {
+    "int": "a whole number",
+    "bool": "true or false",
+    "string": "text, in quotes if it looks like something else",
+    "path": "a path",
+    "tuple": "a list",
+    "too": "at least one",
+    "model": "a mapping (option: value)",
+    "mapping": "a mapping (name: value)",
 }
+"""By the first word of pydantic's type of error; where it has none of these its own message says what it
+expects."""
 
 
-def _unknown(path: yamlfile.Path) -> tuple[str, str]:
+def _unknown(path: tuple[Any, ...]) -> tuple[str, str]:
     import difflib
 
     part = next((_PARTS[step] for step in reversed(path[:-1]) if step in _PARTS), Settings)
@@ -543,6 +449,5 @@ def _unknown(path: yamlfile.Path) -> tuple[str, str]:
 
 def _shown(value: object) -> str:
     """As it would stand in the file."""
-    text = value if isinstance(value, str) else json.dumps(value, default=repr)
-    text = repr(text) if isinstance(value, str) else text
+    text = json.dumps(value, default=str, ensure_ascii=False)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,7 +1,7 @@
-"""Times and sizes in words, read and written: for requests on the wire, for the configuration, and for people.
+"""Times and sizes in words, read and written: for requests on the wire, for the configuration, for people.
 
-Inside jobd a time is seconds and a size is bytes. K, M, G .. are powers of 1024, as Slurm and PBS count memory. What cannot be
-read raises BadUnit, a ValueError whose text names the forms that would be taken.
+Inside jobd a time is seconds and a size is bytes. K, M, G .. are powers of 1024, as Slurm and PBS count
+memory. What cannot be read raises BadUnit, a ValueError whose text names the forms that would be taken.
 """
 
 from __future__ import annotations
@@ -39,21 +39,21 @@ def parse_run_time(value: object) -> int:
     """Seconds of a `maxRunTime` as requests have it, "HH:MM:SS" and nothing else; hours may go past 24."""
     found = _CLOCK.fullmatch(value) if isinstance(value, str) else None
     if not found:
-        raise BadUnit(f"{_shown(value)} is not a run time", RUN_TIME_FORM)
+        raise BadUnit(f"{shown(value)} is not a run time", RUN_TIME_FORM)
     if found[0] == "00:00:00":
         raise BadUnit("a run time of nothing", RUN_TIME_FORM)
     return int(_in_range(_clock_seconds(found), value, RUN_TIME_FORM))
 
 
 def format_run_time(seconds: float) -> str:
-    """ "HH:MM:SS", a part of a second counting as a whole one, so that a limit never looks like less than it is."""
+    """HH:MM:SS. A part of a second counts as a whole one: a limit never looks like less than it is."""
     minutes, second = divmod(math.ceil(seconds), 60)
     hour, minute = divmod(minutes, 60)
     return f"{hour:02}:{minute:02}:{second:02}"
 
 
 def parse_duration(value: object) -> float:
-    """Seconds of a duration in the configuration or on a command line: a number of seconds, "HH:MM:SS", "15m" .."""
+    """Seconds of a duration in the configuration or on a command line: 90, "HH:MM:SS", "15m" .."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return _in_range(value, value, DURATION_FORM)
     if isinstance(value, str):
@@ -62,7 +62,7 @@ def parse_duration(value: object) -> float:
         if number := _DURATION.fullmatch(value.strip()):
             seconds = float(number[1]) * _SECONDS[(number[2] or "s").lower()]
             return _in_range(seconds, value, DURATION_FORM)
-    raise BadUnit(f"{_shown(value)} is not a duration", DURATION_FORM)
+    raise BadUnit(f"{shown(value)} is not a duration", DURATION_FORM)
 
 
 def parse_memory(value: object) -> int:
@@ -76,7 +76,7 @@ def parse_size(value: object, form: str = SIZE_FORM) -> int:
     """Bytes of a size that names its unit: "16GB", "1.5 GiB", "512m"."""
     found = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
     if not found:
-        raise BadUnit(f"{_shown(value)} is not a size", form)
+        raise BadUnit(f"{shown(value)} is not a size", form)
     power = " KMGTPE".index((found[2] or " ").upper())
     return _bytes(float(found[1]), 1024**power, value, form)
 
@@ -88,12 +88,10 @@ def gigabytes(size: int) -> float:
 
 def format_size(size: float) -> str:
     """A size for people: "512 MB", "1.5 GB"."""
-    for unit in ("bytes", "KB", "MB", "GB", "TB", "PB"):
-        if size < 1024:
-            break
-        size /= 1024
-    else:
-        unit = "EB"
+    power = 0
+    while size >= 1023.95 and power < 6:  # which would be shown as 1024.0
+        size, power = size / 1024, power + 1
+    unit = ("bytes", "KB", "MB", "GB", "TB", "PB", "EB")[power]
     return f"{size:.1f}".removesuffix(".0") + f" {unit}"
 
 
@@ -103,16 +101,16 @@ def _clock_seconds(found: re.Match[str]) -> int:
 
 def _in_range(seconds: float, value: object, form: str) -> float:
     if not 0 <= seconds <= MOST_SECONDS:  # which a NaN is not
-        raise BadUnit(f"{_shown(value)} is not a time between 0 and {MOST_SECONDS // 3600} hours", form)
+        raise BadUnit(f"{shown(value)} is not a time between 0 and {MOST_SECONDS // 3600} hours", form)
     return seconds
 
 
 def _bytes(number: float, unit: int, value: object, form: str) -> int:
     if not 0 < number * unit <= MOST_BYTES:
-        raise BadUnit(f"{_shown(value)} is not a size above 0 and below 8 EB", form)
+        raise BadUnit(f"{shown(value)} is not a size above 0 and below 8 EB", form)
     return max(1, int(number * unit))
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

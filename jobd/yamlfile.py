@@ -1,13 +1,15 @@
 """YAML and JSON files, with the line and column of every value: what the configuration and `jobctl -f` share.
 
 The parser's events are walked here without recursion, so that a file costs what its size says:
-* aliases are refused (a few lines of them can stand for a billion values), and so are tags and a second document;
-* plain words are read as YAML 1.2 has them, not 1.1: `no`, `12:30`, `010`, `1_000` and `2026-11-23` stay text;
+* aliases are refused (a few lines of them can stand for a billion values); so are tags, and a second
+  document;
+* plain words are read as YAML 1.2 has them, not 1.1: `no`, `12:30`, `010`, `1_000`, `2026-11-23` stay text;
 * keys are always text, as written, and none may come twice.
-A name that ends in .json is read by json, which is stricter (YAML takes `{"a":1, "b":}`), and its positions come from a small
-tokenizer. Faults are jobd.errors.Fault with a field like `job.yaml:6:5: notifications.0.event`.
+A name that ends in .json is read by json, which is stricter (YAML takes `{"a":1, "b":}`); its positions
+come from a small tokenizer. Faults are jobd.errors.Fault with a field like `job.yaml:6:5:
+notifications.0.event`.
 
-yaml is imported when a file is read, because it costs as much as all of jobctl.
+yaml is imported only when a file is read, because that costs as much as all of jobctl.
 """
 
 from __future__ import annotations
@@ -46,7 +48,8 @@ class Document:
         return _fault(self.name, self.where(path), problem, expected, path)
 
     def located(self, fault: Fault) -> Fault:
-        """A fault whose field is dotted ("3.maxRunTime"), as the daemon's replies have them, with its place in this file."""
+        """A fault of the daemon's reply, whose field is dotted ("3.maxRunTime"), with its place in this
+        file."""
         line, column = self.where(self._path(fault.field))
         return Fault(
             f"{self.name}:{line}:{column}: {fault.field}".removesuffix(": "), fault.problem, fault.expected
@@ -74,13 +77,15 @@ class Document:
 
 
 def load(path: str) -> Document:
-    """The file at `path`, YAML, or JSON if it is so named. Raises Invalid; OSError where it cannot be read at all."""
+    """The file at `path`: YAML, or JSON if it is so named. Raises Invalid, or OSError where it cannot be
+    read."""
     with open(path, "rb") as file:
         return parse(file.read(SIZE_LIMIT + 1), path)
 
 
 def parse(content: bytes | str, name: str) -> Document:
-    """The same, of a content that is there already; `name` is what faults show and what tells JSON from YAML."""
+    """The same, of a content that is there already. `name` is what faults show and what tells JSON from
+    YAML."""
     text = content if isinstance(content, str) else _decoded(content, name)
     if len(content) > SIZE_LIMIT:
         raise Invalid(Fault(name, f"is larger than {SIZE_LIMIT // 1024 // 1024} MB"))
@@ -214,7 +219,8 @@ _NUMBER = re.compile(r"[-+]?(\.[0-9]+|(0|[1-9][0-9]*)(\.[0-9]*)?)([eE][-+]?[0-9]
 
 
 def _plain(text: str) -> Any:
-    """What a word without quotes means. A number that no float or sensible integer holds stays text, as a hash may be."""
+    """What a word without quotes means. A number out of all proportion stays text: it may be a hash,
+    12e4567."""
     if text in _WORDS:
         return _WORDS[text]
     if len(text) > 40:
@@ -258,7 +264,7 @@ _TOKEN = re.compile(r'[\s,:]*("(?:[^"\\]|\\.)*"|[\[\]{}]|[^\s,:\[\]{}"]+)', re.D
 
 
 def _parse_json(text: str, name: str) -> Document:
-    """json says whether it is right and what the values are; the tokenizer, which trusts that, only where they stand."""
+    """json says whether it is right; the tokenizer, which may trust that, where everything stands."""
     import json
 
     builder = _Builder(name)
