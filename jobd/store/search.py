@@ -387,8 +387,8 @@ _BY_NAME = re.compile(r"name = \?")
 
 
 def _together(terms: Iterable[tuple[str, Clause]], caller: str | None) -> Search:
-    """All conditions as one. A + before a column keeps SQLite from walking its index, where another leads to few
-    jobs at once: without statistics of the table it would rather have its result in order."""
+    """All conditions as one. A + before a column keeps SQLite from walking its index where another leads to
+    few jobs at once: without statistics of the table it would rather have its result in order."""
     clauses = [clause for _, clause in terms]
     by_id = any(_BY_ID.match(sql) for sql, _ in clauses)
     few = by_id or any(_BY_NAME.match(sql) for sql, _ in clauses)
