@@ -1,7 +1,9 @@
-"""jobd: runs people's jobs on the machine they share and on the cluster behind it, and keeps one record of each.
+"""jobd: runs people's jobs on the machine they share and on the cluster behind it, and keeps one record of
+each.
 
 Nothing is imported here, so that `jobctl` and the keeper start fast. The way down through the packages, which
-tests/test_walls.py holds: cli, daemon > api, client > verbs, engine > store > keeper, status, config, backend > yamlfile, errors.
+tests/test_walls.py holds: cli, daemon > api, client > verbs, engine > store > keeper, status, config, backend
+> yamlfile, errors.
 """
 
 __version__ = "0.1.0"

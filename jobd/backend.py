@@ -1,12 +1,13 @@
 """The contract between jobd and whatever runs its jobs. A backend *reports*; the engine *decides*.
 
-A backend is stateless: all that it must remember about a job is in the `Placed` that it returned, which the store keeps. Its
-methods block and are called from worker threads, several at a time (`System.concurrency`). Times are seconds since the epoch
-(UTC), durations seconds, sizes bytes. To write one, subclass `Backend`, name the class by its dotted path in the configuration,
-and run the contract suite over it (see README, "Writing a backend").
+A backend is stateless: all that it must remember about a job is in the `Placed` that it returned, which the
+store keeps. Its methods block and are called from worker threads, several at a time (`System.concurrency`).
+Times are seconds since the epoch (UTC), durations seconds, sizes bytes. To write one, subclass `Backend`,
+name the class by its dotted path in the configuration, and run the contract suite over it (see README,
+"Writing a backend").
 
-Silence is not an answer: a poll that fails raises Unavailable, an id that is absent from an answer is unknown, and neither ends
-a job. Unknown words of a scheduler are kept as they are and never end a job.
+Silence is not an answer: a poll that fails raises Unavailable, an id that is absent from an answer is
+unknown, and neither ends a job. Unknown words of a scheduler are kept as they are and never end a job.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ class Usage:
     wall: float | None = None
     cpu: float | None = None
     peak_memory: int | None = None
-    """The largest resident size in bytes: of all processes together in a control group, else of the largest one."""
+    """The largest resident size in bytes: of all processes together in a control group, else of the largest
+    one."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,8 @@ class Ticket:
 
 @dataclass(frozen=True)
 class Placed:
-    """A job that a system has taken. Kept in the store as it is; `handle` is JSON and means something to its backend only."""
+    """A job that a system has taken. Kept in the store as it is; `handle` is JSON and means something to its
+    backend only."""
 
     local_id: str
     tag: str
@@ -115,8 +118,8 @@ class Placed:
 class Backend(ABC):
     """One execution system.
 
-    Made with the system's own settings (`System.options`, a plain mapping) and `persons`, through which everything is done that
-    is done in a person's name or files. Raises Invalid when the settings are wrong.
+    Made with the system's own settings (`System.options`, a plain mapping) and `persons`, through which
+    everything is done that is done in a person's name or files. Raises Invalid when the settings are wrong.
     """
 
     def __init__(self, options: Mapping[str, Any], persons: Any) -> None:
@@ -127,21 +130,24 @@ class Backend(ABC):
     def submit(self, ticket: Ticket) -> Placed:
         """Hand the job over. Returns at once when the system has it, not when it runs.
 
-        Raises Refused (it never will be taken, in the system's words) or Unavailable (maybe later, maybe done: ask `find`).
+        Raises Refused (it never will be taken, in the system's words) or Unavailable (maybe later, maybe
+        done: ask `find`).
         """
 
     @abstractmethod
     def find(self, ticket: Ticket) -> Placed | None:
-        """Was this ticket's tag ever taken, running or ended? Raises Unavailable when the system gave no complete answer."""
+        """Was this ticket's tag ever taken, running or ended? Raises Unavailable when the system gave no
+        complete answer."""
 
     @abstractmethod
     def poll(self, placed: Collection[Placed]) -> Mapping[str, Report]:
-        """Reports by tag, in ONE query for everybody's jobs. Absent means unknown, never "ended". Raises Unavailable."""
+        """Reports by tag, in ONE query for everybody's jobs. Absent means unknown, never "ended". Raises
+        Unavailable."""
 
     @abstractmethod
     def kill(self, placed: Placed) -> None:
-        """Ask for the end of the job and all its processes: TERM, grace, KILL. Idempotent, does not wait, says nothing of
-        success: the next poll does. Raises Unavailable."""
+        """Ask for the end of the job and all its processes: TERM, grace, KILL. Idempotent, does not wait,
+        says nothing of success: the next poll does. Raises Unavailable."""
 
     def hold(self, placed: Placed) -> None:
         """Keep a queued job from starting. Raises Conflict where the system has no such thing."""
@@ -151,7 +157,7 @@ class Backend(ABC):
         """The opposite of hold."""
         raise Conflict("this execution system cannot hold or release jobs")
 
-    def forget(self, placed: Collection[Placed]) -> None:
+    def forget(self, placed: Collection[Placed]) -> None:  # noqa: B027 - doing nothing is right for many
         """The endings of these jobs are in the store; what was kept for them outside it can go. Optional."""
 
 
@@ -165,7 +171,9 @@ def load(name: str, options: Mapping[str, Any], persons: Any) -> Backend:
         found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         known = ", ".join(sorted(BUILT_IN))
-        raise Invalid(f"no backend {name!r}: {error} (expected {known}, or the dotted path of a class)") from error
+        raise Invalid(
+            f"no backend {name!r}: {error} (expected {known}, or the dotted path of a class)"
+        ) from error
     if not (isinstance(found, type) and issubclass(found, Backend)):
         raise Invalid(f"{name!r} is not a subclass of jobd.backend.Backend")
     return found(options, persons)

@@ -1,7 +1,7 @@
 """What can go wrong, sorted by what the caller should do about it.
 
-Every error carries its HTTP code, so that no other place maps one to the other. The message is written for the person who
-made the call: what was wrong, where, and what would be right.
+Every error carries its HTTP code, so that no other place maps one to the other. The message is written for
+the person who made the call: what was wrong, where, and what would be right.
 """
 
 from __future__ import annotations
@@ -75,4 +75,5 @@ class Unavailable(JobdError):
 
 
 class Refused(JobdError):
-    """A backend's final word: this job will never be taken. The message is the system's own. Ends the job, is not HTTP."""
+    """A backend's final word: this job will never be taken. The message is the system's own. Ends the job, is
+    not HTTP."""

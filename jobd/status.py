@@ -1,15 +1,15 @@
-"""The life of a job. Everything about statuses and the moves between them is in this file and derives from MOVES.
+"""The life of a job. Everything about statuses and the moves between them is in this file and derives from
+MOVES.
 
-The words are those of the Agave Jobs service. A status says where a job is; *how* it ended is data beside it: exit code, signal,
-`Condition`, and evidence. A word that nobody can enter yet is not in the table, but a search may still name it (`KNOWN_WORDS`).
+The words are those of the Agave Jobs service. A status says where a job is; *how* it ended is data beside it:
+exit code, signal, `Condition`, and evidence. A word that nobody can enter yet is not in the table, but a
+search may still name it (`KNOWN_WORDS`).
 
-    PENDING     acknowledged and on disk; held here by a quota
-    STAGED      ready; held here until a slot is free
-    SUBMITTING  being handed to the backend; the intent and its tag are on disk, so a crash is looked up, not repeated
-    QUEUED      the system has it and has not started it
-    RUNNING     its first process runs; falls back to QUEUED when a scheduler requeues it
-    PAUSED      held by a person; release returns it to where it was
-    FINISHED, FAILED, STOPPED   over; STOPPED by a person
+    PENDING     acknowledged and on disk; held here by a quota STAGED      ready; held here until a slot is
+    free SUBMITTING  being handed to the backend; the intent and its tag are on disk, so a crash is looked up,
+    not repeated QUEUED      the system has it and has not started it RUNNING     its first process runs;
+    falls back to QUEUED when a scheduler requeues it PAUSED      held by a person; release returns it to
+    where it was FINISHED, FAILED, STOPPED   over; STOPPED by a person
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ MOVES: dict[Status, tuple[Status, ...]] = {
     Status.FAILED: (),
     Status.STOPPED: (),
 }
-"""From each status, where a job can go. The one exception, the correction of a LOST ending, is `CORRECTIONS`."""
+"""From each status, where a job can go. The one exception, the correction of a LOST ending, is
+`CORRECTIONS`."""
 
 CORRECTIONS = _ENDINGS
 """Where late evidence can take a job that was FAILED with condition LOST, once."""
@@ -88,7 +89,8 @@ def ending(condition: Condition) -> Status:
 
 
 def judge(exit_code: int | None, signal: int | None) -> Condition:
-    """The condition of a job of which nothing is known but how its first process ended; LOST when not even that is."""
+    """The condition of a job of which nothing is known but how its first process ended; LOST when not even
+    that is."""
     if signal:
         return Condition.SIGNAL
     if exit_code is None:

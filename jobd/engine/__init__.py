@@ -1,7 +1,7 @@
 """What the daemon does by itself, one turn at a time.
 
-Every turn reads the store, asks a backend where needed, and writes what follows, by compare-and-set; nothing that matters lives
-in memory, so a crash between any two lines is only a turn that has to be done again.
+Every turn reads the store, asks a backend where needed, and writes what follows, by compare-and-set; nothing
+that matters lives in memory, so a crash between any two lines is only a turn that has to be done again.
 
     engine.py     all lanes together: start, reload, stop
     turns.py      the turns of a lane, and what sets them off

@@ -1,7 +1,9 @@
-"""Which waiting jobs may start now. Runs in the store's writer: what it reads and what it writes are one transaction, so two turns
-can never hand out one slot twice. Moving a job to SUBMITTING, with a new tag, is the intent that T2 wants on disk.
+"""Which waiting jobs may start now. Runs in the store's writer: what it reads and what it writes are one
+transaction, so two turns can never hand out one slot twice. Moving a job to SUBMITTING, with a new tag, is
+the intent that T2 wants on disk.
 
-A quota of its queue keeps a job in PENDING; a slot that is not free keeps it in STAGED. Both say so in its reason.
+A quota of its queue keeps a job in PENDING; a slot that is not free keeps it in STAGED. Both say so in its
+reason.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import os
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from typing import Any
 
 from jobd.config import System
 from jobd.engine.slots import Free
@@ -97,9 +100,15 @@ class _Quotas:
 
 def _start(tx: Transaction, job: Job, gpus: tuple[int, ...]) -> Job:
     tag = new_tag()
-    facts = {"attempt": job.attempt + 1, "tag": tag, "gpu_indices": gpus, "reason": "", "not_before": None}
+    facts: dict[str, Any] = {
+        "attempt": job.attempt + 1,
+        "tag": tag,
+        "gpu_indices": gpus,
+        "reason": "",
+        "not_before": None,
+    }
     moves.move(tx, job, Status.SUBMITTING, f"Handing over as {tag}.", **facts)
-    return replace(job, status=Status.SUBMITTING, **facts)  # type: ignore[arg-type]
+    return replace(job, status=Status.SUBMITTING, **facts)
 
 
 def _stay(tx: Transaction, job: Job, free: Free | None, quotas: _Quotas) -> bool:

@@ -37,13 +37,20 @@ def decide(job: Job, report: Report, now: float) -> Decision | None:
 def absent(job: Job, gap: float, lost_after: float | None, now: float) -> Decision | None:
     """A complete answer did not name the job. `gap` is the time since the last complete answer, in seconds.
 
-    That is no ending: only an absence from every answer for longer than `lost_after` is, and even that can be corrected (T4).
+    That is no ending: only an absence from every answer for longer than `lost_after` is, and even that can be
+    corrected (T4).
     """
     missing_for = job.missing_for + gap
     if lost_after is None or missing_for < lost_after:
         return Decision({"missing_for": missing_for})
     words = f"Absent from every answer of {job.system} for {missing_for / 3600:.1f} hours."
-    facts = {"condition": Condition.LOST, "evidence": "absence", "reason": words, "ended": now, "missing_for": missing_for}
+    facts = {
+        "condition": Condition.LOST,
+        "evidence": "absence",
+        "reason": words,
+        "ended": now,
+        "missing_for": missing_for,
+    }
     return Decision(facts, Status.FAILED, words)
 
 
@@ -79,7 +86,9 @@ def describe(condition: Condition, report: Report) -> str:
         Condition.SIGNAL: f"Ended by signal {report.signal}.",
         Condition.TIME_LIMIT: "Ended at its time limit.",
         Condition.MEMORY_LIMIT: "Ended at its memory limit.",
-        Condition.KILLED: "Killed; nothing of it is left." if not report.details.get("survivors") else "Killed.",
+        Condition.KILLED: "Killed; nothing of it is left."
+        if not report.details.get("survivors")
+        else "Killed.",
         Condition.NODE_LOST: "The machine went down while it ran.",
         Condition.LAUNCH_FAILED: "Could not be started.",
         Condition.LOST: "Nobody can say how it ended.",

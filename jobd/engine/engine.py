@@ -37,7 +37,8 @@ class Engine:
         await asyncio.gather(*(lane.stop() for lane in self._lanes.values()))
 
     async def reload(self, settings: Settings) -> None:
-        """All or nothing. Raises Invalid or Conflict, and nothing has changed, when a system cannot be as it is wanted."""
+        """All or nothing. Raises Invalid or Conflict, and nothing has changed, when a system cannot be as it
+        is wanted."""
         await self._refuse_to_strand(settings)
         lanes = {system.id: self._renewed(system) for system in settings.systems}
         before, self._lanes = self._lanes, lanes
@@ -57,7 +58,8 @@ class Engine:
             kill.begin(self._lanes[job.system], job)
 
     def news(self, tag: str) -> None:
-        """From any thread: there is something new to see of that attempt, on a system that jobd runs itself."""
+        """From any thread: there is something new to see of that attempt, on a system that jobd runs
+        itself."""
         self._loop.call_soon_threadsafe(self._heard, tag)
 
     async def ask(self, job: Job, verb: Callable[[Backend, Placed], T]) -> T:
@@ -100,5 +102,6 @@ class Engine:
         active = await self._store.read(queries.active)
         stranded = sorted(set(active) - {system.id for system in settings.systems})
         if stranded:
-            raise Conflict(f"there are active jobs on {', '.join(stranded)}, which the new configuration does not have")
-
+            raise Conflict(
+                f"there are active jobs on {', '.join(stranded)}, which the new configuration does not have"
+            )

@@ -1,8 +1,8 @@
 """Giving a job to its system, once (T2).
 
-The intent is on disk already: the job is in SUBMITTING with its tag. A backend that says Unavailable may have taken it all the
-same, and so may one that was asked by a daemon that died: then it is *found*, more than once and by complete answers, before
-anything is submitted again.
+The intent is on disk already: the job is in SUBMITTING with its tag. A backend that says Unavailable may have
+taken it all the same, and so may one that was asked by a daemon that died: then it is *found*, more than once
+and by complete answers, before anything is submitted again.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ async def hand_over(lane: Lane, job: Job) -> None:
     except Unavailable as trouble:
         log.warning("%s: handing over %s is in doubt: %s", lane.system.id, job.id, trouble)
         await _look_up(lane, job, str(trouble))
-    except Exception as fault:  # a backend's own bug must not leave a job in SUBMITTING for ever, nor submit it twice
+    except Exception as fault:  # a backend's bug must neither leave a job in SUBMITTING nor submit it twice
         log.exception("%s: handing over %s failed", lane.system.id, job.id)
         await _look_up(lane, job, f"The backend failed: {fault!r}")
     else:
@@ -117,7 +117,12 @@ def _place(tx: Transaction, job: Job, placed: Placed) -> Job | None:
 
 async def _refuse(lane: Lane, job: Job, words: str) -> None:
     """The system will never take it: in its own words."""
-    facts = {"condition": Condition.LAUNCH_FAILED, "evidence": "refused", "reason": words, "ended": time.time()}
+    facts: dict[str, Any] = {
+        "condition": Condition.LAUNCH_FAILED,
+        "evidence": "refused",
+        "reason": words,
+        "ended": time.time(),
+    }
     await lane.store.write(lambda tx: moves.move(tx, job, Status.FAILED, f"Refused. {words}", **facts))
     lane.bell.set()
 
@@ -127,9 +132,11 @@ def _never_taken(tx: Transaction, job: Job) -> None:
     current = queries.job(tx.sql, job.id)
     if current is None or (current.status, current.attempt) != (Status.SUBMITTING, job.attempt):
         return
+    facts: dict[str, Any] = {"gpu_indices": ()}
     if current.kill_asked:
-        facts = {"condition": Condition.KILLED, "evidence": "never taken by its system", "ended": time.time(), "reason": ""}
-        moves.move(tx, current, Status.STOPPED, "Killed before its system took it.", current.kill_asked_by or "", **facts)
+        facts |= {"condition": Condition.KILLED, "evidence": "never taken", "ended": time.time()}
+        words, by = "Killed before its system took it.", current.kill_asked_by or moves.DAEMON
+        moves.move(tx, current, Status.STOPPED, words, by, reason="", **facts)
         return
-    facts = {"gpu_indices": (), "reason": "It was never taken: it is handed over again."}
-    moves.move(tx, current, Status.STAGED, "Its system never took it.", **facts)
+    words = "Its system never took it: it is handed over again."
+    moves.move(tx, current, Status.STAGED, words, reason=words, **facts)

@@ -1,4 +1,5 @@
-"""Carrying out a kill that is on record: asked again, less and less often, until the job is known to be over (T6).
+"""Carrying out a kill that is on record: asked again, less and less often, until the job is known to be over
+(T6).
 
 The wish is in the store, so a daemon that dies in between, or a system that is down, only delays it.
 """

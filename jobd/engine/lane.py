@@ -1,7 +1,9 @@
-"""One execution system, as the turns see it: its backend, the threads in which that is called, the bells that wake its turns.
+"""One execution system, as the turns see it: its backend, the threads in which that is called, the bells that
+wake its turns.
 
-A lane has threads of its own, so a system that is sick or slow holds up no other. What it starts runs in tasks that it keeps
-track of; one that fails is logged, never silently gone, and the next sweep takes its work up again.
+A lane has threads of its own, so a system that is sick or slow holds up no other. What it starts runs in
+tasks that it keeps track of; one that fails is logged, never silently gone, and the next sweep takes its work
+up again.
 """
 
 from __future__ import annotations

@@ -34,7 +34,8 @@ async def poll(lane: Lane, tags: set[str] | None) -> None:
         gap = _answered(lane) if tags is None else None
         lane.too_early |= (tags or set()) - {job.tag or "" for job in jobs}
         decided = [Decided(job, decision) for job in jobs if (decision := _decide(lane, job, reports, gap))]
-        if decided and await lane.store.write(lambda tx: _write(tx, decided)):
+        over = await lane.store.write(lambda tx: _write(tx, decided)) if decided else 0
+        if over:
             lane.bell.set()
 
 
@@ -59,7 +60,8 @@ def _jobs(sql: sqlite3.Connection, lane: Lane, tags: set[str] | None) -> list[Jo
 
 
 def _answered(lane: Lane) -> float:
-    """Notes a complete answer. Returns the seconds since the one before, as far as they count as watched: an outage does not."""
+    """Notes a complete answer. Returns the seconds since the one before, as far as they count as watched: an
+    outage does not."""
     now = time.monotonic()
     gap = now - lane.answered if lane.answered is not None else 0.0
     lane.answered, lane.last_answer, lane.trouble = now, time.time(), ""

@@ -1,8 +1,8 @@
 """What is free on a system whose slots jobd hands out, and who may have it.
 
-The queue is in order of priority and submission. A job that does not fit fences what it lacks: those behind it may start only if
-they need nothing of that, so a big job is never starved by small ones, while a job that waits for a GPU does not stop those
-that need none.
+The queue is in order of priority and submission. A job that does not fit fences what it lacks: those behind
+it may start only if they need nothing of that, so a big job is never starved by small ones, while a job that
+waits for a GPU does not stop those that need none.
 """
 
 from __future__ import annotations
@@ -40,14 +40,16 @@ class Free:
     def lacking(self, job: Job) -> list[str]:
         """What the job needs and cannot have now."""
         free = {"processors": self._processors, "memory": self._memory, "GPUs": len(self._gpus)}
-        return [what for what, amount in needs(job).items() if amount and (what in self._fenced or amount > free[what])]
-
-
-def never(slots: Slots, job: Job) -> list[str]:
-    """What the job asks for beyond all that there is: it could never start."""
-    there = {"processors": slots.processors, "memory": slots.memory, "GPUs": slots.gpus}
-    return [what for what, amount in needs(job).items() if amount > there[what]]
+        return [
+            what
+            for what, amount in needs(job).items()
+            if amount and (what in self._fenced or amount > free[what])
+        ]
 
 
 def needs(job: Job) -> dict[str, int]:
-    return {"processors": job.nodes * job.processors, "memory": job.nodes * (job.memory or 0), "GPUs": job.gpus}
+    return {
+        "processors": job.nodes * job.processors,
+        "memory": job.nodes * (job.memory or 0),
+        "GPUs": job.gpus,
+    }

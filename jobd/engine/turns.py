@@ -1,4 +1,5 @@
-"""The turns of a lane, and what sets them off: a bell, news, or the timer. Each can be done again at any time."""
+"""The turns of a lane, and what sets them off: a bell, news, or the timer. Each can be done again at any
+time."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ log = logging.getLogger(__name__)
 
 
 async def start(lane: Lane) -> None:
-    """Takes up what a daemon before this one left: hand-overs that were begun are looked up, not repeated (T2)."""
+    """Takes up what a daemon before this one left: hand-overs that were begun are looked up, not repeated
+    (T2)."""
     for job in await lane.store.read(lambda sql: queries.submitting(sql, lane.system.id)):
         lane.spawn(handover.take_up(lane, job))
     lane.spawn(sweep(lane))
@@ -44,7 +46,8 @@ async def listen(lane: Lane) -> None:
 
 
 async def sweep(lane: Lane) -> None:
-    """Looks at everything: what news may have missed, kills still to be carried out, slots that nobody knew were free."""
+    """Looks at everything: what news may have missed, kills still to be carried out, slots that nobody knew
+    were free."""
     await poll(lane, None)
     for job in await lane.store.read(lambda sql: queries.kill_asked(sql, lane.system.id)):
         kill.begin(lane, job)

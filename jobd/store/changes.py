@@ -1,4 +1,5 @@
-"""Who waits for a change of which job. Only the event loop's thread comes here; nothing is kept for jobs that nobody watches."""
+"""Who waits for a change of which job. Only the event loop's thread comes here; nothing is kept for jobs that
+nobody watches."""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ class Changes:
 
     @contextmanager
     def watch(self, job_id: str) -> Iterator[asyncio.Future[None]]:
-        """A future that is done at the next change of the job. Enter first, then read the job, then wait: nothing is missed."""
+        """A future that is done at the next change of the job. Enter first, then read the job, then wait:
+        nothing is missed."""
         future = asyncio.get_running_loop().create_future()
         self._waiting[job_id].add(future)
         try:

@@ -1,7 +1,8 @@
 """Connections to the SQLite file, and the errors that its disk can give.
 
-WAL, so that readers and the one writer do not wait for each other; synchronous=FULL, so that what is committed survives a power
-failure (T1). Connections are per thread and never cross a fork: the daemon does not fork, the keeper does.
+WAL, so that readers and the one writer do not wait for each other; synchronous=FULL, so that what is
+committed survives a power failure (T1). Connections are per thread and never cross a fork: the daemon does
+not fork, the keeper does.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 from peewee import InterfaceError, OperationalError, SqliteDatabase
 
@@ -33,8 +35,9 @@ def database(path: Path, *, read_only: bool = False) -> SqliteDatabase:
 
 
 def connection(db: SqliteDatabase) -> sqlite3.Connection:
-    """This thread's own connection. Statements run on it directly: on the hot paths the layers above cost more than SQLite."""
-    return db.connection()  # type: ignore[no-any-return]
+    """This thread's own connection. Statements run on it directly: on the hot paths the layers above cost
+    more than SQLite."""
+    return cast(sqlite3.Connection, db.connection())  # type: ignore[no-untyped-call]
 
 
 @contextmanager

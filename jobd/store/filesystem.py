@@ -1,5 +1,6 @@
-"""Which file system a path is on. SQLite's write-ahead log needs shared memory between processes, which no network file system
-gives (sqlite.org, "Write-Ahead Logging"), and its locks need a file system that keeps them."""
+"""Which file system a path is on. SQLite's write-ahead log needs shared memory between processes, which no
+network file system gives (sqlite.org, "Write-Ahead Logging"), and its locks need a file system that keeps
+them."""
 
 from __future__ import annotations
 
@@ -7,15 +8,17 @@ import os
 from pathlib import Path
 
 _NETWORK = frozenset(
-    "nfs nfs4 cifs smb3 smbfs afs 9p ceph lustre gpfs beegfs glusterfs orangefs pvfs2 ocfs2 gfs2 panfs davfs ncpfs coda"
-    " fuse.sshfs fuse.ceph fuse.glusterfs fuse.s3fs fuse.rclone fuse.davfs2 fuse.juicefs fuse.cvmfs2".split()
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "9p", "ceph", "lustre", "gpfs", "beegfs"}
 )
+_NETWORK |= {"glusterfs", "orangefs", "pvfs2", "ocfs2", "gfs2", "panfs", "davfs", "ncpfs", "coda"}
+_NETWORK |= {f"fuse.{name}" for name in ("sshfs", "ceph", "glusterfs", "s3fs", "rclone", "davfs2", "juicefs")}
 
 
 def network_file_system(path: Path, mounts: str | None = None) -> str | None:
     """The type of the network file system that holds `path`; None when it is a local one.
 
-    `mounts` is the text of /proc/self/mountinfo, see proc(5); the last mount over a point is the one in force.
+    `mounts` is the text of /proc/self/mountinfo, see proc(5); the last mount over a point is the one in
+    force.
     """
     text = mounts if mounts is not None else Path("/proc/self/mountinfo").read_text(errors="surrogateescape")
     real = os.path.realpath(path)

@@ -1,4 +1,5 @@
-"""A job, as everyone but the store sees it: a plain value, read at one moment. Times are seconds since the epoch."""
+"""A job, as everyone but the store sees it: a plain value, read at one moment. Times are seconds since the
+epoch."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Changes of a job, each with its line of history in the same transaction.
 
-A move is a compare-and-set: it names the status and the attempt that it saw, and happens only if both are still so. Whoever
-loses the race reads again and decides anew; nobody overwrites.
+A move is a compare-and-set: it names the status and the attempt that it saw, and happens only if both are
+still so. Whoever loses the race reads again and decides anew; nobody overwrites.
 """
 
 from __future__ import annotations
@@ -50,7 +50,13 @@ def move(tx: Transaction, job: Job, to: Status, description: str, by: str = DAEM
         return False
     record(tx, job.seq, to, by, description)
     if to in TERMINAL and job.delete_asked is not None:
-        record(tx, job.seq, "DELETED", job.delete_asked_by or by, "Hidden from listings, as asked when it was still active.")
+        record(
+            tx,
+            job.seq,
+            "DELETED",
+            job.delete_asked_by or by,
+            "Hidden from listings, as asked when it was still active.",
+        )
     return True
 
 

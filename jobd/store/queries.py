@@ -1,5 +1,6 @@
-"""What the engine and the verbs ask of the store. Each takes a connection, so that it runs in a reader thread or inside a
-transaction of the writer alike; each is served by an index (tests/test_store.py looks at the plans)."""
+"""What the engine and the verbs ask of the store. Each takes a connection, so that it runs in a reader thread
+or inside a transaction of the writer alike; each is served by an index (tests/test_store.py looks at the
+plans)."""
 
 from __future__ import annotations
 
@@ -37,7 +38,8 @@ def by_tags(sql: sqlite3.Connection, tags: Collection[str]) -> list[Job]:
 def waiting(sql: sqlite3.Connection, system: str, status: Status, limit: int = -1) -> Iterator[Job]:
     """Those next in the queue, in its order, read one by one."""
     rows = sql.execute(
-        f"{SELECT} WHERE status = ? AND system = ? ORDER BY priority DESC, seq LIMIT ?", (status, system, limit)
+        f"{SELECT} WHERE status = ? AND system = ? ORDER BY priority DESC, seq LIMIT ?",
+        (status, system, limit),
     )
     return map(to_job, rows)
 
@@ -54,7 +56,9 @@ def submitting(sql: sqlite3.Connection, system: str) -> list[Job]:
 
 def kill_asked(sql: sqlite3.Connection, system: str) -> list[Job]:
     """Jobs that the system has and that somebody wants ended."""
-    return jobs(sql, f"{_AT_SYSTEM} AND system = ? AND local_id IS NOT NULL AND kill_asked IS NOT NULL", (system,))
+    return jobs(
+        sql, f"{_AT_SYSTEM} AND system = ? AND local_id IS NOT NULL AND kill_asked IS NOT NULL", (system,)
+    )
 
 
 def kept(sql: sqlite3.Connection, system: str, ended_before: float, limit: int) -> list[Job]:
@@ -65,7 +69,9 @@ def kept(sql: sqlite3.Connection, system: str, ended_before: float, limit: int) 
 def active(sql: sqlite3.Connection) -> dict[str, int]:
     """How many jobs that are not over each system has."""
     words = ", ".join(f"'{status}'" for status in sorted(ACTIVE))
-    return dict(sql.execute(f"SELECT system, count(*) FROM job WHERE status IN ({words}) GROUP BY system").fetchall())
+    return dict(
+        sql.execute(f"SELECT system, count(*) FROM job WHERE status IN ({words}) GROUP BY system").fetchall()
+    )
 
 
 def lost(sql: sqlite3.Connection, system: str, since: float) -> list[Job]:
@@ -95,7 +101,8 @@ def held_slots(sql: sqlite3.Connection, system: str) -> Held:
 def handed_over(sql: sqlite3.Connection, system: str) -> list[tuple[str, str, int]]:
     """(queue, owner, how many) of the jobs that the system has or is being given."""
     return sql.execute(
-        f"SELECT queue, owner, count(*) FROM job WHERE system = ? AND status IN ({_marks(_HOLDING_SLOTS)}) GROUP BY queue, owner",
+        "SELECT queue, owner, count(*) FROM job"
+        f" WHERE system = ? AND status IN ({_marks(_HOLDING_SLOTS)}) GROUP BY queue, owner",
         (system, *_HOLDING_SLOTS),
     ).fetchall()
 
@@ -117,7 +124,9 @@ def environment(sql: sqlite3.Connection, digest: str) -> dict[str, str]:
 
 def request_key(sql: sqlite3.Connection, owner: str, key: str) -> tuple[str, list[str]] | None:
     """Digest and job ids of the request that came with that key before."""
-    row = sql.execute("SELECT digest, jobs FROM request_key WHERE owner = ? AND key = ?", (owner, key)).fetchone()
+    row = sql.execute(
+        "SELECT digest, jobs FROM request_key WHERE owner = ? AND key = ?", (owner, key)
+    ).fetchone()
     return (row[0], json.loads(row[1])) if row else None
 
 

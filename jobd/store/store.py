@@ -1,7 +1,7 @@
 """The store as everyone else sees it: opened once, read from a few threads, written by one.
 
-Refuses to open what it must not touch (T10): a store that another daemon holds, that is newer than this program, that is no
-store of jobd's, or that lies on a network file system, where SQLite's WAL is unsafe.
+Refuses to open what it must not touch (T10): a store that another daemon holds, that is newer than this
+program, that is no store of jobd's, or that lies on a network file system, where SQLite's WAL is unsafe.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ class Store:
         self._readers.shutdown()
 
     async def write(self, work: Work[T]) -> T:
-        """Runs `work(transaction)` in the writer thread; returns when its commit is on disk. Raises what it raises, or Unavailable."""
+        """Runs `work(transaction)` in the writer thread; returns when its commit is on disk. Raises what it
+        raises, or Unavailable."""
         return await self._writer.write(work)
 
     def query(self, ask: Callable[[Connection], T]) -> T:
@@ -66,7 +67,9 @@ class Store:
     async def job(self, job_id: str) -> Job | None:
         return await self.read(lambda sql: queries.job(sql, job_id))
 
-    async def history(self, job: Job, limit: int = 100, offset: int = 0, descending: bool = False) -> list[Event]:
+    async def history(
+        self, job: Job, limit: int = 100, offset: int = 0, descending: bool = False
+    ) -> list[Event]:
         return await self.read(lambda sql: queries.history(sql, job.seq, limit, offset, descending))
 
     async def environment(self, digest: str | None) -> dict[str, str] | None:
@@ -75,12 +78,15 @@ class Store:
     async def listing(self, search: Search, limit: int, offset: int, order: str) -> list[Job]:
         """The jobs that a search matches; `order` is SQL, made by search.py."""
         statement = f"{SELECT} WHERE {search.sql} ORDER BY {order} LIMIT ? OFFSET ?"
-        rows = await self.read(lambda sql: sql.execute(statement, (*search.parameters, limit, offset)).fetchall())
+        rows = await self.read(
+            lambda sql: sql.execute(statement, (*search.parameters, limit, offset)).fetchall()
+        )
         return [to_job(row) for row in rows]
 
 
 def lock(state_dir: Path, facts: Mapping[str, object]) -> int:
-    """Holds the state directory for this process, and leaves word who and where it is. Raises Conflict if another daemon has it."""
+    """Holds the state directory for this process, and leaves word who and where it is. Raises Conflict if
+    another daemon has it."""
     descriptor = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -119,7 +125,9 @@ def _bring_up_to_date(db: SqliteDatabase, path: Path) -> None:
     runner = Runner(db, str(_MIGRATIONS))
     unknown = [step.name for step in runner.status() if step.path is None]
     if unknown:
-        raise Invalid(f"{path} is newer than this jobd: it has had {', '.join(unknown)}. Install the newer jobd again")
+        raise Invalid(
+            f"{path} is newer than this jobd: it has had {', '.join(unknown)}. Install the newer jobd again"
+        )
     runner.up()
 
 

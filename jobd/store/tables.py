@@ -1,6 +1,8 @@
-"""The columns of the table `job`: exactly the fields of `Job`, in their order. What SQLite has no type for is kept as JSON text.
+"""The columns of the table `job`: exactly the fields of `Job`, in their order. What SQLite has no type for is
+kept as JSON text.
 
-Rows become values by one comprehension and no object-relational layer: at a hundred thousand jobs that is what a list costs.
+Rows become values by one comprehension and no object-relational layer: at a hundred thousand jobs that is
+what a list costs.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ def _tuple(text: str) -> tuple[Any, ...]:
 
 
 def _mapping(text: str) -> dict[str, Any]:
-    return json.loads(text) if text != "{}" else {}  # type: ignore[no-any-return]
+    return json.loads(text) if text != "{}" else {}
 
 
 _READ: Mapping[str, Callable[[Any], Any]] = {

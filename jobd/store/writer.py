@@ -1,7 +1,9 @@
-"""The one thread that writes. Callers hand in a piece of work, a function of the transaction; many pieces share one commit.
+"""The one thread that writes. Callers hand in a piece of work, a function of the transaction; many pieces
+share one commit.
 
-Each piece runs under a savepoint of its own, so that one that raises takes only itself back. A caller hears of success after the
-commit is on disk (T1), and watchers of jobs hear of the change then too, in one wake-up of the event loop per commit.
+Each piece runs under a savepoint of its own, so that one that raises takes only itself back. A caller hears
+of success after the commit is on disk (T1), and watchers of jobs hear of the change then too, in one wake-up
+of the event loop per commit.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ _MOST_PER_COMMIT = 64
 
 @dataclass
 class Transaction:
-    """What a piece of work gets: the connection, and a list of the jobs that it changed, for those who watch them."""
+    """What a piece of work gets: the connection, and a list of the jobs that it changed, for those who watch
+    them."""
 
     sql: sqlite3.Connection
     changed: list[tuple[str, Status]] = field(default_factory=list)
@@ -72,7 +75,8 @@ class Writer:
         loop = asyncio.get_running_loop()
         piece = _Piece(work, loop, loop.create_future())
         self._queue.put(piece)
-        return await piece.future
+        result: T = await piece.future
+        return result
 
     def _run(self) -> None:
         going = True

@@ -56,7 +56,8 @@ class Desk:
 
 
 async def find(desk: Desk, caller: Caller, job_id: str, *, hidden: bool = False) -> Job:
-    """The caller's job of that id. NotFound hides the existence of others' jobs; a hidden one is found only if asked for."""
+    """The caller's job of that id. NotFound hides the existence of others' jobs; a hidden one is found only
+    if asked for."""
     job = await desk.store.job(job_id)
     if job is None or (job.hidden and not hidden) or not may_read(caller, job):
         raise NotFound(f"no job {job_id}")

@@ -1,4 +1,5 @@
-"""Jobs, their history, the environments they were sent with, and the keys of requests that may be repeated."""
+"""Jobs, their history, the environments they were sent with, and the keys of requests that may be
+repeated."""
 
 from typing import Any
 

@@ -1,0 +1,50 @@
+"""Hold keeps a job from starting; release lets it go on from where it was. A job that runs is not held: kill
+it or let it run."""
+
+from __future__ import annotations
+
+from jobd.backend import Backend
+from jobd.errors import Conflict
+from jobd.status import PLACED, WAITING, Status
+from jobd.store import moves, queries
+from jobd.store.job import Job
+from jobd.store.writer import Transaction
+from jobd.verbs.desk import Caller, Desk, find_writable
+
+
+async def hold(desk: Desk, caller: Caller, job_id: str) -> Job:
+    """Raises Conflict for a job that runs, is just being handed over, or is over."""
+    job = await find_writable(desk, caller, job_id)
+    if job.status is Status.PAUSED:
+        return job
+    if job.status is Status.QUEUED:
+        await desk.engine.ask(job, Backend.hold)
+    elif job.status not in WAITING:
+        raise Conflict(f"job {job_id} is {job.status}: only a job that waits can be held")
+    return await desk.store.write(lambda tx: _pause(tx, job, caller))
+
+
+async def release(desk: Desk, caller: Caller, job_id: str) -> Job:
+    """Raises Conflict for a job that is not held."""
+    job = await find_writable(desk, caller, job_id)
+    if job.status is not Status.PAUSED or job.held_from is None:
+        raise Conflict(f"job {job_id} is {job.status}: only a held job can be released")
+    if job.held_from in PLACED:
+        await desk.engine.ask(job, Backend.release)
+    released = await desk.store.write(lambda tx: _resume(tx, job, caller))
+    desk.engine.submitted(job.system)
+    return released
+
+
+def _pause(tx: Transaction, job: Job, caller: Caller) -> Job:
+    words = f"Held by {caller.name}."
+    if not moves.move(tx, job, Status.PAUSED, words, caller.name, held_from=job.status, reason=words):
+        raise Conflict(f"job {job.id} has moved on from {job.status} just now: look again")
+    return queries.job(tx.sql, job.id) or job
+
+
+def _resume(tx: Transaction, job: Job, caller: Caller) -> Job:
+    assert job.held_from is not None
+    if not moves.move(tx, job, job.held_from, "Released.", caller.name, held_from=None, reason=""):
+        raise Conflict(f"job {job.id} has moved on from {job.status} just now: look again")
+    return queries.job(tx.sql, job.id) or job

@@ -1,0 +1,157 @@
+"""A submission as it comes: its fields, in Agave's words and ours, and what is wrong with them in words.
+
+A model of pydantic's checks all fields at once; `faults` says each fault with its field, what is wrong, and
+what would be right. Values of a form come as text, so numbers are read from text too.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
+
+from jobd import units
+from jobd.errors import Fault, Invalid
+
+COMMAND_APP = "command-1.0"
+"""The built-in app that a plain command is kept as, so that links and resubmission take one path."""
+_SYNONYMS = {"jobName": "name", "softwareName": "appId", "queue": "batchQueue"}
+_MOST_PROCESSORS = 1_000_000
+
+
+def _plain(value: str) -> str:
+    if "\0" in value:
+        raise units.BadUnit("it holds a NUL character", "text without one")
+    return value
+
+
+def _utf8(value: str) -> str:
+    if not value.isprintable() and any("\ud800" <= character <= "\udfff" for character in value):
+        raise units.BadUnit("it is not valid Unicode", "UTF-8 text")
+    return _plain(value)
+
+
+def _absolute(value: str) -> str:
+    if not value.startswith("/"):
+        raise units.BadUnit(f"{value!r} is not absolute", "a path that starts with /")
+    return value
+
+
+def _trimmed(value: object) -> object:
+    return value.strip() if isinstance(value, str) else value
+
+
+def _none_yet(value: object) -> object:
+    """For what this version takes only when it is empty."""
+    if value:
+        raise units.BadUnit(
+            "this version has no apps, so there is nothing that could be named here", "nothing, or empty"
+        )
+    return value
+
+
+def _variables(value: Mapping[str, str]) -> Mapping[str, str]:
+    for name in value:
+        if not name or "=" in name:
+            raise units.BadUnit(f"{name!r} is no variable's name", "a name that is not empty and has no '='")
+    return value
+
+
+Text = Annotated[str, AfterValidator(_plain)]
+Count = Annotated[int, Field(ge=1, le=_MOST_PROCESSORS)]
+
+
+class JobRequest(BaseModel):
+    """What POST /jobs/v2 takes. Exactly one of `appId` and `command` is needed."""
+
+    model_config = ConfigDict(extra="forbid", alias_generator=to_camel, frozen=True)
+
+    name: Annotated[str, BeforeValidator(_trimmed), Field(min_length=1, max_length=64), AfterValidator(_utf8)]
+    app_id: str | None = None
+    command: Annotated[list[Text], Field(min_length=1)] | None = None
+    execution_system: str | None = None
+    batch_queue: str | None = None
+    node_count: Count = 1
+    processors_per_node: Count | None = None
+    memory_per_node: Annotated[int, BeforeValidator(units.parse_memory)] | None = None
+    """Bytes inside; on the wire a number is GB, or a text with its unit."""
+    max_run_time: Annotated[int, BeforeValidator(units.parse_run_time)] | None = None
+    """Seconds inside; on the wire HH:MM:SS."""
+    gpus: Annotated[int, Field(ge=0, le=_MOST_PROCESSORS)] = 0
+    priority: Annotated[int, Field(ge=-1000, le=1000)] = 0
+    directory: Annotated[str, AfterValidator(_utf8), AfterValidator(_absolute)] | None = None
+    stdin: Annotated[str, Field(min_length=1), AfterValidator(_utf8)] | None = None
+    environment: Annotated[dict[Text, Text], AfterValidator(_variables)] | None = None
+    inputs: Annotated[Any, BeforeValidator(_none_yet)] = None
+    parameters: Annotated[Any, BeforeValidator(_none_yet)] = None
+    notifications: Annotated[Any, BeforeValidator(_none_yet)] = None
+    callback_url: Annotated[Any, BeforeValidator(_none_yet)] = None
+    archive: bool = False
+    archive_system: str | None = None
+    archive_path: str | None = None
+    archive_on_app_error: bool = True
+
+
+def read(body: object, at: str = "") -> JobRequest:
+    """Raises Invalid with every fault; `at` goes before the fields' names, for one of several requests."""
+    if not isinstance(body, dict):
+        raise Invalid(Fault(at.rstrip("."), "this is not a job request", "an object with the job's fields"))
+    try:
+        request = JobRequest.model_validate(_in_one_word(body, at))
+    except ValidationError as error:
+        raise Invalid(*(_in_words(details, at) for details in error.errors(include_url=False))) from None
+    _check_what_runs(request, at)
+    return request
+
+
+def _in_one_word(body: dict[str, Any], at: str) -> dict[str, Any]:
+    """Agave's synonyms, each as the field that it stands for."""
+    for synonym in _SYNONYMS.keys() & body.keys():
+        if _SYNONYMS[synonym] in body:
+            raise Invalid(Fault(f"{at}{synonym}", f"{_SYNONYMS[synonym]} is given too", "one of the two"))
+    return {_SYNONYMS.get(name, name): value for name, value in body.items()}
+
+
+def _check_what_runs(request: JobRequest, at: str) -> None:
+    if request.app_id not in (None, COMMAND_APP):
+        raise Invalid(
+            Fault(f"{at}appId", f"there is no app {request.app_id!r}", f"{COMMAND_APP}, with a command")
+        )
+    if request.command is None:
+        raise Invalid(
+            Fault(f"{at}command", "this is missing", 'what to run, as a list: ["python", "run.py"]')
+        )
+    if not request.command[0]:
+        raise Invalid(Fault(f"{at}command.0", "the program's name is empty", "a program"))
+
+
+def _in_words(details: Any, at: str) -> Fault:
+    """One of pydantic's errors as a fault."""
+    field = at + ".".join(str(step) for step in details["loc"] if step != "[key]")
+    kind, context = details["type"], details.get("ctx", {})
+    match kind:
+        case "missing":
+            return Fault(field, "this is missing", "a name of 1 to 64 characters")
+        case "extra_forbidden":
+            return Fault(field, "there is no such field", _instead(str(details["loc"][-1])))
+        case "value_error" if isinstance(context["error"], units.BadUnit):
+            return Fault(field, context["error"].problem, context["error"].expected)
+        case "string_too_long":
+            return Fault(
+                field, f"it has {len(details['input'])} characters", f"at most {context['max_length']}"
+            )
+        case "string_too_short" | "too_short":
+            return Fault(
+                field, "it is empty", "at least one" if kind == "too_short" else "at least one character"
+            )
+    expected = details["msg"].removeprefix("Input should be ").split(", unable")[0]
+    return Fault(field, f"{units.shown(details['input'])} will not do", expected)
+
+
+def _instead(name: str) -> str:
+    fields = {to_camel(field) for field in JobRequest.model_fields} | _SYNONYMS.keys()
+    close = difflib.get_close_matches(to_camel(name), fields, n=1)
+    return f"{close[0]}?" if close else "one of " + ", ".join(sorted(fields))

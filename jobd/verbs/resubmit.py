@@ -1,0 +1,89 @@
+"""Resubmit: a new job of the same request, with the environment that the original was sent with, checked
+against today's queues.
+
+The three flags say how strictly differences are to be taken. They are kept with the new job; a plain command
+has no inputs, parameters or notifications that could differ, so here nothing can conflict.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from pydantic.alias_generators import to_camel
+
+from jobd.errors import Forbidden
+from jobd.store.job import Job, new_id, slug
+from jobd.verbs.desk import Caller, Desk, find_writable
+from jobd.verbs.place import place
+from jobd.verbs.request import read
+from jobd.verbs.submit import Key, keep
+
+
+@dataclass(frozen=True)
+class Flags:
+    """True unless the request says otherwise, as in Agave."""
+
+    ignore_input_conflicts: bool = True
+    ignore_parameter_conflicts: bool = True
+    preserve_notifications: bool = True
+
+
+async def resubmit(desk: Desk, caller: Caller, job_id: str, flags: Flags, key: Key | None = None) -> Job:
+    """The new job. Raises Invalid when today's queues cannot take it."""
+    original = await find_writable(desk, caller, job_id)
+    if not desk.persons.may_run_as(caller.name):
+        raise Forbidden(f"this daemon cannot run jobs as {caller.name}")
+    draft = _again(desk, caller, original, flags)
+    (job,) = await keep(desk, caller, [draft], {}, key, f"Resubmitted from {original.id}.")
+    return job
+
+
+def _again(desk: Desk, caller: Caller, original: Job, flags: Flags) -> Job:
+    where = place(read(original.request), desk.settings)
+    job_id, now = new_id(), time.time()
+    root = original.workspace.rpartition("/")[0]
+    workspace = f"{root}/job-{job_id}-{slug(original.name)}"
+    in_own_directory = original.directory == original.workspace
+    kept: dict[str, Any] = {to_camel(name): value for name, value in asdict(flags).items()}
+    return replace(
+        _as_asked(original),
+        id=job_id,
+        owner=caller.name,
+        system=where.system.id,
+        queue=where.queue.name,
+        processors=where.processors,
+        memory=where.memory,
+        time_limit=where.time_limit,
+        directory=workspace if in_own_directory else original.directory,
+        workspace=workspace,
+        resubmit_of=original.id,
+        created=now,
+        updated=now,
+        details={"resubmit": kept},
+    )
+
+
+def _as_asked(job: Job) -> Job:
+    """What was asked for, without anything that happened since."""
+    return Job(
+        id=job.id,
+        name=job.name,
+        owner=job.owner,
+        app_id=job.app_id,
+        system=job.system,
+        queue=job.queue,
+        request=job.request,
+        command=job.command,
+        directory=job.directory,
+        workspace=job.workspace,
+        stdin=job.stdin,
+        environment=job.environment,
+        nodes=job.nodes,
+        processors=job.processors,
+        memory=job.memory,
+        gpus=job.gpus,
+        time_limit=job.time_limit,
+        priority=job.priority,
+    )
