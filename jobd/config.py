@@ -9,7 +9,6 @@ who use them.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Mapping
@@ -56,7 +55,7 @@ def _size(value: object, info: ValidationInfo) -> object:
 
 def _number(value: object) -> object:
     if isinstance(value, bool):
-        raise _Wrong(f"{_shown(value)} will not do", "a whole number")
+        raise _Wrong(f"{units.shown(value)} will not do", "a whole number")
     return value
 
 
@@ -70,14 +69,14 @@ def _variable(value: object) -> object:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if not isinstance(value, str) or "\0" in value:
-        raise _Wrong(f"{_shown(value)} will not do", "text: put it in quotes")
+        raise _Wrong(f"{units.shown(value)} will not do", "text: put it in quotes")
     return value
 
 
 def _pattern(pattern: str, expected: str) -> AfterValidator:
     def check(value: str) -> str:
         if not re.fullmatch(pattern, value):
-            raise _Wrong(f"{_shown(value)} will not do", expected)
+            raise _Wrong(f"{units.shown(value)} will not do", expected)
         return value
 
     return AfterValidator(check)
@@ -330,7 +329,7 @@ class Settings(_Model):
 def load(path: Path | None, environ: Mapping[str, str], system: bool = False) -> Settings:
     """The settings. Raises Invalid with all faults.
 
-    `path`: a file that must be there; None: JOBD_CONFIG's, which must be there too, else the usual one if there.
+    `path`: a file that must be there; None: JOBD_CONFIG's, which must be there too, else the usual one.
     """
     file = os.path.abspath(path) if path else places.config_path(environ, system)
     layers = Layers(file, required=bool(path or environ.get("JOBD_CONFIG")), refused=DERIVED)
@@ -419,7 +418,7 @@ def _in_words(layers: Layers, details: Any) -> Fault:
         wrong = details["ctx"]["error"]
         return layers.fault((*path, *getattr(wrong, "at", ())), wrong.problem, wrong.expected)
     expected = _EXPECTED.get(kind.partition("_")[0], message.removeprefix("Input should be "))
-    return layers.fault(path, f"{_shown(value)} will not do", expected)
+    return layers.fault(path, f"{units.shown(value)} will not do", expected)
 
 
 _EXPECTED = {
@@ -445,9 +444,3 @@ def _unknown(path: tuple[Any, ...]) -> tuple[str, str]:
     if close:
         return f"there is no such option; did you mean {close[0]}?", ""
     return "there is no such option", "one of " + ", ".join(sorted(options))
-
-
-def _shown(value: object) -> str:
-    """As it would stand in the file."""
-    text = json.dumps(value, default=str, ensure_ascii=False)
-    return text if len(text) <= 60 else f"{text[:57]}..."

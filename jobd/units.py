@@ -6,6 +6,7 @@ memory. What cannot be read raises BadUnit, a ValueError whose text names the fo
 
 from __future__ import annotations
 
+import json
 import math
 import re
 
@@ -112,5 +113,6 @@ def _bytes(number: float, unit: int, value: object, form: str) -> int:
 
 
 def shown(value: object) -> str:
-    text = repr(value)
+    """A value as it stands in JSON and YAML, cut short."""
+    text = json.dumps(value, default=str, ensure_ascii=False).encode(errors="backslashreplace").decode()
     return text if len(text) <= 60 else f"{text[:57]}..."
