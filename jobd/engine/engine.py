@@ -77,13 +77,15 @@ class Engine:
         lane = self._lanes.get(system)
         return lane.trouble if lane else "not configured any more"
 
-    async def sweep(self) -> None:
-        for lane in self._lanes.values():
-            lane.spawn(turns.sweep(lane))
+    async def sweep(self, system: str) -> None:
+        """A look at everything on that system; returns when it is done, so that the timer never has two under
+        way."""
+        if system in self._lanes:
+            await turns.sweep(self._lanes[system])
 
     async def clear_up(self) -> None:
         for lane in self._lanes.values():
-            lane.spawn(turns.clear_up(lane))
+            await turns.clear_up(lane)
 
     def _heard(self, tag: str) -> None:
         for lane in self._lanes.values():

@@ -1,0 +1,264 @@
+"""The daemon: wires the rooms together, and ends them in order.
+
+    lock the state directory > store > keeper > engine > socket > ready
+
+A foreground process. SIGTERM and SIGINT end it, in under two seconds; jobs run on, and the next daemon finds
+them. SIGHUP reads the configuration again, all or nothing. What it refuses to start with is one line on
+stderr, and an exit code:
+
+    0   ended by a signal           75  another daemon holds the socket or the state directory
+    2   usage                       78  the configuration or the store is not right (see the line)
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import logging.handlers
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+
+import jobd
+from jobd import config
+from jobd.api.app import make_app
+from jobd.api.listener import Listener
+from jobd.api.serve import Server
+from jobd.config import Settings
+from jobd.engine.engine import Engine
+from jobd.errors import Conflict, Invalid, JobdError
+from jobd.keeper.persons import Persons
+from jobd.notify import notify
+from jobd.store.store import Store, lock, open_store
+from jobd.verbs.desk import Desk
+
+OK, USAGE, HELD, WRONG = 0, 2, 75, 78
+
+_CLEAR_UP_EVERY = 60.0
+_WATCH_EVERY = 5.0
+_CLOCK_STEP = 5.0
+"""Seconds by which the wall clock has to leave the monotonic one to count as set."""
+_FIXED = ("state_dir", "socket", "mode", "containment", "cgroup_parent")
+"""What only a restart can change."""
+
+log = logging.getLogger("jobd")
+
+
+def main(argv: list[str] | None = None) -> int:
+    arguments = _parser().parse_args(argv)
+    try:
+        settings = config.load(arguments.config, os.environ, arguments.system)
+    except Invalid as error:
+        return _refuse(error, WRONG)
+    if arguments.verb == "check-config":
+        print(
+            f"{settings.config_file or 'the embedded default'}: {len(settings.systems)} execution system(s), no fault"
+        )
+        return OK
+    _log_to(arguments.log_file, settings.log_level)
+    try:
+        asyncio.run(
+            Daemon(settings, lambda: config.load(arguments.config, os.environ, arguments.system)).run()
+        )
+    except Conflict as error:
+        return _refuse(error, HELD)
+    except (JobdError, OSError) as error:
+        return _refuse(error, WRONG)
+    return OK
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="jobd", description="The job daemon. jobctl is what people use.")
+    parser.add_argument(
+        "verb", nargs="?", choices=["check-config"], help="say what is wrong with the configuration"
+    )
+    parser.add_argument("--config", type=Path, metavar="FILE", help="instead of the usual one")
+    parser.add_argument(
+        "--system", action="store_true", help="the system's daemon: /etc/jobd, /var/lib/jobd, /run/jobd"
+    )
+    parser.add_argument("--log-file", type=Path, metavar="FILE", help="instead of stderr")
+    parser.add_argument("--version", action="version", version=f"jobd {jobd.__version__}")
+    return parser
+
+
+def _refuse(error: Exception, code: int) -> int:
+    faults = error.faults if isinstance(error, Invalid) else [error]
+    for fault in faults:
+        print(f"jobd: {fault}", file=sys.stderr)
+    return code
+
+
+def _log_to(file: Path | None, level: str) -> None:
+    """To stderr, for a journal or a terminal; or to a file that is kept small."""
+    handler: logging.Handler = logging.StreamHandler()
+    if file:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handler = logging.handlers.RotatingFileHandler(file, maxBytes=4_000_000, backupCount=1)
+    stamp = "" if "JOURNAL_STREAM" in os.environ and not file else "%(asctime)s "
+    handler.setFormatter(logging.Formatter(f"{stamp}%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=level.upper(), handlers=[handler])
+    logging.getLogger("apscheduler").setLevel(logging.ERROR)
+    logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
+
+
+class Daemon:
+    def __init__(self, settings: Settings, read_again: Callable[[], Settings]) -> None:
+        self._settings = settings
+        self._read_again = read_again
+        self._started = time.time()
+        self._end = asyncio.Event()
+        self._timers = AsyncIOScheduler(
+            timezone="UTC", job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
+        )
+
+    async def run(self) -> None:
+        """Until a signal. Raises Conflict or Invalid when it must not start."""
+        async with contextlib.AsyncExitStack() as stack:
+            await self._build(stack)
+            self._listen_to_signals()
+            notify("READY=1", f"STATUS=listening on {self._settings.socket}")
+            log.info(
+                "jobd %s listens on %s, state in %s",
+                jobd.__version__,
+                self._settings.socket,
+                self._settings.state_dir,
+            )
+            await self._end.wait()
+            notify("STOPPING=1")
+
+    async def _build(self, stack: contextlib.AsyncExitStack) -> None:
+        """Everything in its order; `stack` takes it down in the opposite one."""
+        settings = self._settings
+        settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        stack.callback(
+            os.close, lock(settings.state_dir, {"pid": os.getpid(), "socket": str(settings.socket)})
+        )
+        self._listener = Listener(settings.socket, 0o666 if settings.mode == "system" else 0o600)
+        socket = self._listener.bind()
+        stack.callback(self._listener.close)
+        self._store: Store = open_store(settings.state_dir)
+        stack.push_async_callback(self._store.close)
+        self._persons = self._make_persons()
+        self._persons.start()
+        stack.callback(self._persons.close)
+        self._engine = Engine(self._store, settings, self._persons)
+        stack.push_async_callback(self._engine.stop)
+        self._desk = Desk(self._store, settings, self._persons, self._engine)
+        await self._engine.start()
+        self._server = Server(make_app(self._desk, self._about), settings.idle_timeout)
+        stack.push_async_callback(self._server.stop)
+        await self._server.start(socket)
+        self._start_timers(stack)
+
+    def _make_persons(self) -> Persons:
+        settings = self._settings
+        return Persons(
+            settings.state_dir,
+            containment=settings.containment,
+            cgroup_parent=str(settings.cgroup_parent) if settings.cgroup_parent else None,
+            on_news=lambda tag: self._engine.news(tag),
+        )
+
+    def _about(self) -> dict[str, Any]:
+        """Facts for those who ask how the daemon is."""
+        settings = self._settings
+        return {
+            "version": jobd.__version__,
+            "pid": os.getpid(),
+            "mode": settings.mode,
+            "stateDir": str(settings.state_dir),
+            "socket": str(settings.socket),
+            "configFile": str(settings.config_file) if settings.config_file else None,
+            "started": self._started,
+            "containment": self._persons.doctor(),
+        }
+
+    # timers
+
+    def _start_timers(self, stack: contextlib.AsyncExitStack) -> None:
+        self._set_timers()
+        self._timers.start()
+        stack.callback(self._timers.shutdown, wait=False)
+        watch = asyncio.create_task(self._watch())
+        stack.callback(watch.cancel)
+
+    def _set_timers(self) -> None:
+        """Systems that bring news by themselves are looked at now and then, the others at their own
+        interval."""
+        self._timers.remove_all_jobs()
+        for system in self._settings.systems:
+            seconds = self._settings.sweep if system.slots else system.poll_interval
+            self._timers.add_job(self._engine.sweep, "interval", [system.id], seconds=seconds)
+        self._timers.add_job(self._engine.clear_up, "interval", seconds=_CLEAR_UP_EVERY)
+
+    async def _watch(self) -> None:
+        """What a timer of the wall clock cannot see: that the clock was set, and that the socket was removed
+        under us."""
+        offset = time.time() - time.monotonic()
+        while True:
+            await asyncio.sleep(_WATCH_EVERY)
+            now = time.time() - time.monotonic()
+            if abs(now - offset) > _CLOCK_STEP:
+                log.warning("the clock was set by %+.0f seconds", now - offset)
+                self._set_timers()
+            offset = now
+            if self._listener.vanished():
+                await self._listen_again()
+
+    async def _listen_again(self) -> None:
+        try:
+            await self._server.start(self._listener.bind())
+        except (OSError, JobdError) as error:
+            log.warning(
+                "the socket %s is gone and cannot be made again yet: %s", self._settings.socket, error
+            )
+        else:
+            log.warning("the socket %s was gone and has been made again", self._settings.socket)
+
+    # signals
+
+    def _listen_to_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._end.set)
+        self._reloads: set[asyncio.Task[None]] = set()
+        loop.add_signal_handler(signal.SIGHUP, self._begin_reload)
+
+    def _begin_reload(self) -> None:
+        task = asyncio.create_task(self._reload())
+        self._reloads.add(task)
+        task.add_done_callback(self._reloads.discard)
+
+    async def _reload(self) -> None:
+        """All or nothing: what is wrong is said, and everything stays as it was."""
+        notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        try:
+            settings = await asyncio.to_thread(self._read_again)
+            self._refuse_fixed(settings)
+            await self._engine.reload(settings)
+        except JobdError as error:
+            for fault in error.faults if isinstance(error, Invalid) else [error]:
+                log.error("the configuration stays as it was: %s", fault)
+        else:
+            self._settings = self._desk.settings = settings
+            logging.getLogger().setLevel(settings.log_level.upper())
+            self._set_timers()
+            log.info("the configuration was read again")
+        notify("READY=1")
+
+    def _refuse_fixed(self, settings: Settings) -> None:
+        for name in _FIXED:
+            if getattr(settings, name) != getattr(self._settings, name):
+                raise Invalid(f"{name} is another one now, which only a restart can bring about")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
