@@ -1,72 +1,42 @@
 """The daemon's side of the keeper, and the only part of it that others import. Everything done as a person goes through here.
 
-Works without asyncio; every method may be called from any thread.
+Works without asyncio; every method may be called from any thread. One thread of its own listens to the supervisors' news and to
+the keeper, and starts the keeper again when it has died.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+import errno
+import json
+import logging
+import os
+import pwd
+import select
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from jobd.errors import Forbidden, Invalid, Refused, Unavailable
+from jobd.keeper import containment, files, ladder, look, orphans, procfs
+from jobd.keeper.files import Entry
+from jobd.keeper.flight import Flights
+from jobd.keeper.link import Fate, Link
+from jobd.keeper.look import Look, Record
 from jobd.keeper.order import Order
 
+__all__ = ["Entry", "Look", "Order", "Persons", "Record"]
 
-@dataclass(frozen=True)
-class Record:
-    """What a supervisor wrote down of an attempt. Times are seconds since the epoch, sizes bytes, durations seconds."""
+CONTAINMENTS = ("auto", "cgroup", "subreaper", "group")
+LAUNCH_WAIT = 10.0
+"""Seconds that `launch` waits for an answer."""
+_LAUNCH_TRIES = 3
 
-    tag: str
-    boot_id: str
-    supervisor: int
-    """Its pid; an identity only together with `supervisor_ticks` and the boot id."""
-    supervisor_ticks: int
-    rung: str
-    """What contains the job: "cgroup", "subreaper" or "group"."""
-    cgroup: str | None = None
-    claimed: float = 0.0
-    pid: int | None = None
-    """Of the first process; None as long as, or if, nothing was launched."""
-    ticks: int | None = None
-    started: float | None = None
-    ended: float | None = None
-    over: bool = False
-    """The end is written: nothing will change any more."""
-    exit_code: int | None = None
-    signal: int | None = None
-    condition: str | None = None
-    """LAUNCH_FAILED, TIME_LIMIT, MEMORY_LIMIT, KILLED, NODE_LOST; None: judge by exit code and signal."""
-    message: str = ""
-    survivors: tuple[str, ...] = ()
-    """Processes that KILL did not end (yet), in words: pid, user, state."""
-    notes: tuple[str, ...] = ()
-    """What was asked for and could not be had, in words."""
-    wall: float | None = None
-    cpu: float | None = None
-    peak_memory: int | None = None
-
-
-@dataclass(frozen=True)
-class Look:
-    """A record, and whether its supervisor lives."""
-
-    record: Record
-    alive: bool
-    same_boot: bool
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A file in a listing."""
-
-    name: str
-    kind: str
-    """"file", "dir", "link" or "other" (a FIFO, a device, a socket)."""
-    size: int
-    modified: float
-    mode: int
-    """Permission bits."""
+_log = logging.getLogger(__name__)
 
 
 class Persons:
@@ -83,63 +53,283 @@ class Persons:
         cgroup_parent: str | None = None,
         on_news: Callable[[str], None] = lambda tag: None,
     ) -> None:
+        if containment not in CONTAINMENTS:
+            raise Invalid(f"no containment {containment!r} (expected {', '.join(CONTAINMENTS)})")
         self.state_dir = Path(state_dir)
+        self.attempts = self.state_dir / "attempts"
         self.containment = containment
         self.cgroup_parent = cgroup_parent
         self.on_news = on_news
+        self._boot_id = procfs.boot_id()
+        self._link: Link | None = None
+        self._linking = threading.Lock()
+        self._fates: dict[str, Fate] = {}
+        """Of orders that have not been answered in time; "maybe later, maybe done"."""
+        self._fates_lock = threading.Lock()
+
+    # its own life
 
     def start(self) -> None:
-        """Start the keeper. Raises Invalid when the containment asked for cannot be had here."""
-        raise NotImplementedError
+        """Start the keeper. Raises Invalid when the containment asked for cannot be had here, Unavailable."""
+        self.attempts.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._directory = os.open(self.attempts, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._flights = Flights(self._directory, self._boot_id)
+        self._news = self._bind_news()
+        self._end, self._closing = os.pipe()
+        self._base = ladder.base(self.cgroup_parent, self.state_dir)
+        try:
+            rung = self._keeper().rung
+            if self.containment not in ("auto", rung):
+                raise Invalid(f"containment {self.containment!r} is not to be had: {self._keeper().why}")
+        except BaseException:
+            self._release()
+            raise
+        self._listener = threading.Thread(target=self._listen, name="jobd-news", daemon=True)
+        self._listener.start()
 
     def close(self) -> None:
         """End the keeper. Jobs run on under their supervisors. Idempotent."""
-        raise NotImplementedError
+        if not hasattr(self, "_listener") or not self._listener.is_alive():
+            return
+        os.close(self._closing)
+        self._listener.join()
+        self._release()
+
+    def _release(self) -> None:
+        with self._linking:
+            if self._link:
+                self._link.close()
+                self._link = None
+        with suppress(FileNotFoundError):
+            os.unlink(self.state_dir / "news.sock")
+        self._news.close()
+        self._flights.close()
+        for fate in self._fates.values():
+            fate.close()
+        self._fates.clear()
+        os.close(self._end)
+        os.close(self._directory)
+
+    def _bind_news(self) -> socket.socket:
+        """By way of a descriptor: the path of a socket may have 107 bytes, that of a state directory more."""
+        news = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        directory = os.open(self.state_dir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            with suppress(FileNotFoundError):
+                os.unlink("news.sock", dir_fd=directory)
+            news.bind(f"/proc/self/fd/{directory}/news.sock")
+            os.chmod("news.sock", 0o600, dir_fd=directory)
+        finally:
+            os.close(directory)
+        return news
+
+    def _keeper(self, failed: Link | None = None) -> Link:
+        """The keeper that runs; a new one where there is none, or where it is the one that failed."""
+        with self._linking:
+            if self._link is failed or self._link is None:
+                if self._link:
+                    self._link.close()
+                self._link = None
+                attempts = os.fspath(self.attempts)
+                self._link = Link(attempts, self._flights.fileno(), self.containment, self._base)
+            return self._link
+
+    # news
+
+    def _listen(self) -> None:
+        while True:
+            link = self._link
+            poll = select.poll()
+            for fd in (self._end, self._news.fileno(), *([link.socket.fileno()] if link else [])):
+                poll.register(fd, select.POLLIN)
+            ready = [fd for fd, _ in poll.poll(None if link else 1000)]
+            if self._end in ready:
+                return
+            if self._news.fileno() in ready:
+                self._hear(self._news.recv(4096))
+            if link is None or link.socket.fileno() in ready:
+                self._hear_keeper(link)
+
+    def _hear(self, data: bytes) -> None:
+        try:
+            tag = look.check_tag(json.loads(data)["tag"])
+            self.on_news(tag)
+        except Exception:  # whoever may write to the socket, and whatever the listener does: the next news is to be heard
+            _log.exception("news that could not be used: %r", data[:200])
+
+    def _hear_keeper(self, link: Link | None) -> None:
+        said = link.receive() if link and link is self._link else None
+        if said:
+            self._hear(json.dumps(said).encode())
+        elif said is None and link is self._link:
+            self._replace(link)
+
+    def _replace(self, link: Link | None) -> None:
+        """The keeper is dead. One that dies as soon as it is born is not started again at once."""
+        _log.warning("the keeper has ended; starting another (running jobs are not concerned)")
+        if link and time.monotonic() - link.started < 1.0 and self._ends_within(1.0):
+            return
+        try:
+            self._keeper(failed=link)
+        except Unavailable as error:
+            _log.error("%s", error)
+
+    def _ends_within(self, wait: float) -> bool:
+        poll = select.poll()
+        poll.register(self._end, select.POLLIN)
+        return bool(poll.poll(wait * 1000))
+
+    # jobs
 
     def may_run_as(self, user: str) -> bool:
         """Can this daemon do things as that person? For now only as its own user."""
-        raise NotImplementedError
+        return user == own_name()
 
     def launch(self, order: Order) -> Record:
-        """Run it: returns when its first process runs, or has failed to start (`condition` LAUNCH_FAILED), or has ended.
+        """Run it: returns when its first process runs, or has failed to start (LAUNCH_FAILED), or has ended.
 
-        Raises Refused (never, for this person) or Unavailable (nothing is known: ask `find`). Waits 10 s at most.
+        Raises Refused (never, for this person) or Unavailable (nothing is known: ask `find`). Waits about 10 s at most.
         """
-        raise NotImplementedError
+        if not self.may_run_as(order.user):
+            raise Refused(f"this daemon runs jobs as {own_name()!r} only, not as {order.user!r}")
+        look.check_tag(order.tag)
+        self._still_under_way(order.tag)
+        words = "the keeper died several times"
+        for _ in range(_LAUNCH_TRIES):
+            fate = self._send(order)
+            record = self._outcome(order.tag, fate)
+            if record:
+                return record
+            if fate.words:
+                words = fate.words.decode("utf-8", "replace")
+                break
+        raise Unavailable(words)
+
+    def _send(self, order: Order) -> Fate:
+        """To a keeper that takes it."""
+        link = self._keeper()
+        for _ in range(_LAUNCH_TRIES):
+            try:
+                return link.send(order)
+            except TimeoutError as error:
+                raise Unavailable("the keeper does not take orders") from error
+            except OSError as error:
+                if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+                    raise Unavailable(f"no order can be made: {error.strerror}") from error
+                link = self._keeper(failed=link)
+        raise Unavailable("the keeper dies again and again")
+
+    def _outcome(self, tag: str, fate: Fate) -> Record | None:
+        """None: it certainly never started."""
+        if not fate.is_settled(LAUNCH_WAIT):
+            with self._fates_lock:
+                self._fates[tag] = fate
+            raise Unavailable(f"the job was not started within {LAUNCH_WAIT:g} s; it may still be")
+        fate.close()
+        seen = self.look(tag)
+        if seen and not (seen.record.pid or seen.record.over):
+            raise Unavailable("its supervisor was lost while starting it")
+        return seen.record if seen else None
 
     def look(self, tag: str) -> Look | None:
         """What is known of that attempt; None: there is no record (which may still come, see `find`)."""
-        raise NotImplementedError
+        try:
+            return look.look(tag, self._directory, self._boot_id)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise Unavailable(f"the record of {tag} cannot be read: {error}") from error
 
     def find(self, tag: str) -> Look | None:
-        """Like `look`, but None is certain: no record, and no order under way that could still make one. Raises Unavailable."""
-        raise NotImplementedError
+        """Like `look`, but None is certain: no record, and no order under way that could still make one.
+
+        Raises Unavailable as long as one could. What was ordered before a reboot and left no record is node lost: whether it
+        ran is not known, and it is not run again.
+        """
+        seen = self.look(tag)
+        if seen:
+            return seen
+        self._still_under_way(tag)
+        if self._flights.earlier():
+            raise Unavailable("an order of the daemon before this one is still under way")
+        return self.look(tag) or self._flights.lost(tag)
+
+    def _still_under_way(self, tag: str) -> None:
+        with self._fates_lock:
+            fate = self._fates.get(tag)
+            if fate is None:
+                return
+            if not fate.is_settled(0):
+                raise Unavailable("its order is still under way")
+            del self._fates[tag]
+            fate.close()
 
     def kill(self, tag: str, now: bool = False) -> None:
         """Ask its supervisor to end the job: TERM, grace, KILL; KILL at once if `now`. Idempotent; does not wait."""
-        raise NotImplementedError
+        seen = self.look(tag)
+        if not (seen and seen.alive and seen.same_boot):
+            return
+        try:
+            pidfd = os.pidfd_open(seen.record.supervisor)
+        except ProcessLookupError:
+            return
+        try:
+            # The pidfd holds whoever it is; the start time says that it is ours.
+            if procfs.start_ticks(seen.record.supervisor) == seen.record.supervisor_ticks:
+                signal.pidfd_send_signal(pidfd, signal.SIGUSR2 if now else signal.SIGUSR1)
+        except ProcessLookupError:
+            pass
+        finally:
+            os.close(pidfd)
 
     def forget(self, tags: Collection[str]) -> None:
-        """Remove the records of these attempts, those that are over."""
-        raise NotImplementedError
+        """Remove the records of these attempts, if no supervisor lives that writes them."""
+        for tag in tags:
+            seen = self.look(tag)
+            if seen and not seen.alive:
+                with suppress(FileNotFoundError):
+                    os.unlink(tag, dir_fd=self._directory)
 
     def clear_orphans(self, tag: str) -> tuple[str, ...]:
-        """KILL what a supervisor that is gone has left. Returns what is still there, in words; () is certain as far as the
-        rung goes."""
-        raise NotImplementedError
+        """KILL what a supervisor that is gone has left. What is still there, in words; () is certain as far as the rung goes."""
+        seen = self.look(tag)
+        if seen is None or seen.alive or not seen.same_boot:
+            return ()
+        return orphans.clear(seen.record)
+
+    # files
 
     def open(self, user: str, root: str, path: str) -> int:
         """A file descriptor to read a regular file beneath `root`, opened as the person; the caller closes it.
 
-        No link is followed below root and no FIFO or device is opened. Raises Invalid (the path leads outside), NotFound,
-        Forbidden.
+        No link is followed below root, and no FIFO or device is opened. Raises Invalid (the path leads outside), NotFound,
+        Forbidden, Unavailable.
         """
-        raise NotImplementedError
+        self._check_person(user)
+        return files.open_beneath(root, path)
 
     def listing(self, user: str, root: str, path: str = "") -> list[Entry]:
         """What is in that directory beneath `root`, by name; of a file, the file itself. Raises as `open` does."""
-        raise NotImplementedError
+        self._check_person(user)
+        return files.list_beneath(root, path)
+
+    def _check_person(self, user: str) -> None:
+        if not self.may_run_as(user):
+            raise Forbidden(f"this daemon opens files of {own_name()!r} only, not of {user!r}")
 
     def doctor(self) -> dict[str, Any]:
         """How jobs are contained here, why so, and what could escape."""
-        raise NotImplementedError
+        link = self._keeper()
+        found = {"rung": link.rung, "why": link.why, "escapes": ladder.ESCAPES[link.rung], "keeper": link.process.pid}
+        if link.rung == "cgroup":
+            with suppress(OSError):
+                found["controllers"] = containment.read(f"{self._base}/cgroup.subtree_control").split()
+            found["cgroup"] = self._base
+        found["memory_limit"] = "memory" in found.get("controllers", [])
+        return found
+
+
+def own_name() -> str:
+    """Of the user that this process runs as; not by getlogin, which needs a terminal."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())

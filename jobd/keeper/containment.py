@@ -1,0 +1,306 @@
+"""Holding a job's processes together so that all of them can be ended: three rungs of a ladder.
+
+    cgroup      a control group (v2) of its own; nothing leaves it but by writing into another one's cgroup.procs. KILL reaches
+                everybody at once, CPU time and (with controllers) memory are counted and limited by the kernel.
+    subreaper   orphans fall to the supervisor, whatever they did (setsid, double fork), so KILL goes to all descendants again and
+                again until there is no child left. What the daemon of another (cron, systemd, docker) starts for the job escapes.
+    group       the first process's process group: setsid escapes. For systems that have neither of the above.
+
+On every rung but the last the supervisor is a subreaper too: it reaps everybody, so "no child left" is its proof of the end, and
+what descendants used is counted. Used in supervisors (and once in the keeper, to see which rung holds); no imports to speak of.
+"""
+
+import errno
+import os
+import resource
+import signal
+
+from jobd.keeper import procfs
+
+
+class Descendants:
+    """The rung "subreaper"."""
+
+    rung = "subreaper"
+    cgroup: str | None = None
+    notes: tuple[str, ...] = ()
+
+    def __init__(self) -> None:
+        self.supervisor = os.getpid()
+
+    def enter(self) -> None:
+        """In the child, before anything else."""
+
+    def is_empty(self) -> bool:
+        """Called when the supervisor has no child any more: is that all?"""
+        return True
+
+    def members(self) -> list[int]:
+        return procfs.descendants(self.supervisor)
+
+    def holds(self, pid: int) -> bool:
+        """Still one of ours? Asked once a pidfd is open, so a pid that was recycled a moment ago is not taken for the old one."""
+        above = procfs.parent(pid)
+        while above not in (None, 0, 1, self.supervisor):
+            above = procfs.parent(above)  # type: ignore[arg-type]
+        return above == self.supervisor
+
+    def signal(self, number: int) -> None:
+        """To every member that can be seen now."""
+        for pid in self.members():
+            self._signal_one(pid, number)
+
+    def _signal_one(self, pid: int, number: int) -> None:
+        try:
+            pidfd = os.pidfd_open(pid)
+        except OSError:
+            return
+        try:
+            if self.holds(pid):
+                signal.pidfd_send_signal(pidfd, number)
+        except OSError:
+            pass  # gone, or another user's (a setuid program): it shows among the survivors
+        finally:
+            os.close(pidfd)
+
+    def terminate(self) -> None:
+        """TERM, and CONT so that a stopped process hears it."""
+        self.signal(signal.SIGTERM)
+        self.signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """KILL to everybody that can be seen; to be repeated until nothing is left."""
+        self.signal(signal.SIGKILL)
+
+    def survivors(self) -> list[str]:
+        return [procfs.words(pid) for pid in self.members() if procfs.is_live(pid)]
+
+    def usage(self) -> tuple[float, int]:
+        """CPU seconds of all that were reaped, and the largest one's memory in bytes. Its floor is what the supervisor itself
+        had when it forked, since the kernel counts that in."""
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return used.ru_utime + used.ru_stime, used.ru_maxrss * 1024
+
+    def ran_out_of_memory(self) -> bool:
+        return False
+
+    def remove(self) -> None:
+        """Everything is gone; leave no trace."""
+
+
+class ProcessGroup(Descendants):
+    """The rung "group". The first process's pid is its group, since the child calls setsid."""
+
+    rung = "group"
+    leader = 0
+
+    def is_empty(self) -> bool:
+        return not self.leader or not any(map(procfs.is_live, self.members()))
+
+    def members(self) -> list[int]:
+        return [pid for pid in procfs.pids() if self.holds(pid)] if self.leader else []
+
+    def holds(self, pid: int) -> bool:
+        try:
+            return os.getpgid(pid) == self.leader
+        except OSError:
+            return False
+
+    def kill(self) -> None:
+        if self.leader:
+            try:
+                os.killpg(self.leader, signal.SIGKILL)
+            except OSError:
+                pass
+
+
+class ControlGroup(Descendants):
+    """The rung "cgroup"."""
+
+    rung = "cgroup"
+
+    def __init__(self, path: str, memory: int | None = None) -> None:
+        """Makes it. Raises OSError."""
+        super().__init__()
+        os.mkdir(path, 0o755)
+        self.cgroup = path
+        try:
+            self._entrance = os.open(f"{path}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
+        except OSError:
+            os.rmdir(path)
+            raise
+        if memory is not None:
+            self._limit(memory)
+
+    def _limit(self, memory: int) -> None:
+        try:
+            write(f"{self.cgroup}/memory.max", str(memory))
+        except OSError:
+            self.notes = ("memory limit not enforced: no memory controller",)
+            return
+        for name, value in ("memory.swap.max", "0"), ("memory.oom.group", "1"):
+            try:
+                write(f"{self.cgroup}/{name}", value)
+            except OSError:
+                pass  # no swap accounting; an older kernel
+
+    def enter(self) -> None:
+        os.write(self._entrance, b"0")
+
+    def is_empty(self) -> bool:
+        return not is_populated(self.cgroup or "")
+
+    def members(self) -> list[int]:
+        """With the descendants: those of a child that is on its way in, and those who left by a daemon's favour."""
+        return list({*tree_pids(self.cgroup or ""), *super().members()})
+
+    def holds(self, pid: int) -> bool:
+        return pid in tree_pids(self.cgroup or "") or super().holds(pid)
+
+    def kill(self) -> None:
+        kill_tree(self.cgroup or "")
+        super().kill()
+
+    def usage(self) -> tuple[float, int]:
+        cpu, peak = super().usage()
+        cpu = (key_value(f"{self.cgroup}/cpu.stat", "usage_usec") or cpu * 1e6) / 1e6
+        try:
+            peak = int(read(f"{self.cgroup}/memory.peak"))
+        except (OSError, ValueError):
+            pass
+        return cpu, peak
+
+    def ran_out_of_memory(self) -> bool:
+        return bool(key_value(f"{self.cgroup}/memory.events", "oom_kill"))
+
+    def remove(self) -> None:
+        remove_tree(self.cgroup or "")
+
+
+def contain(rung: str, base: str, tag: str, memory: int | None) -> Descendants:
+    """The containment for one job, on that rung, or on the next lower one that works now."""
+    if rung == "group":
+        found: Descendants = ProcessGroup()
+    elif rung == "cgroup":
+        try:
+            return ControlGroup(f"{base}/{tag}", memory)
+        except OSError as error:
+            found = Descendants()
+            found.notes = (f"no control group: {error.strerror}",)
+    else:
+        found = Descendants()
+    if memory is not None:
+        found.notes += ("memory limit not enforced: no memory controller",)
+    return found
+
+
+def try_cgroup(base: str) -> str:
+    """Can jobs be held in control groups below `base`, which is made if absent? "" or why not. Forks to see."""
+    try:
+        os.makedirs(base, 0o755, exist_ok=True)
+        enable_controllers(base)
+        trial = ControlGroup(f"{base}/.trial-{os.getpid()}")
+    except OSError as error:
+        return f"{base}: {error.strerror}"
+    try:
+        pid = os.fork()
+        if pid == 0:
+            _enter_and_exit(trial)
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    finally:
+        trial.remove()
+    return f"{base}: {os.strerror(code)}" if code else ""
+
+
+def _enter_and_exit(trial: ControlGroup) -> None:
+    code = errno.EPERM
+    try:
+        trial.enter()
+        code = 0
+    except OSError as error:
+        code = error.errno or code
+    finally:
+        os._exit(code)
+
+
+def enable_controllers(base: str) -> None:
+    """Those that are there to be had for the jobs' groups; one by one, since one that is refused refuses its whole line."""
+    try:
+        offered = read(f"{base}/cgroup.controllers").split()
+    except OSError:
+        return
+    for controller in {"memory", "cpu", "pids"}.intersection(offered):
+        try:
+            write(f"{base}/cgroup.subtree_control", f"+{controller}")
+        except OSError:
+            pass
+
+
+def kill_tree(path: str) -> None:
+    """KILL to everybody in that group and below; before Linux 5.14 one by one, again and again until nobody is new."""
+    try:
+        return write(f"{path}/cgroup.kill", "1")
+    except OSError:
+        pass
+    _freeze(path, "1")  # nobody forks while we go through them
+    for pid in tree_pids(path):
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except OSError:
+            pass
+    _freeze(path, "0")
+
+
+def _freeze(path: str, value: str) -> None:
+    try:
+        write(f"{path}/cgroup.freeze", value)
+    except OSError:
+        pass
+
+
+def tree_pids(path: str) -> list[int]:
+    """Who is in that group and in groups that the job made below it. 0 is somebody of another pid namespace."""
+    found: list[int] = []
+    for group, _, files in os.walk(path):
+        if "cgroup.procs" in files:
+            try:
+                found += map(int, read(f"{group}/cgroup.procs").split())
+            except OSError:
+                pass
+    return found
+
+
+def is_populated(path: str) -> bool:
+    """Is anybody alive in that group or below? (A group that is not there is empty.)"""
+    return bool(key_value(f"{path}/cgroup.events", "populated"))
+
+
+def remove_tree(path: str) -> None:
+    for group, _, _ in os.walk(path, topdown=False):
+        try:
+            os.rmdir(group)
+        except OSError:
+            pass
+
+
+def key_value(path: str, key: str) -> int | None:
+    """A number from a file of "key value" lines."""
+    try:
+        lines = read(path).splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) for line in lines if line.startswith(f"{key} ")), None)
+
+
+def read(path: str) -> str:
+    with open(path, "rb", buffering=0) as file:
+        return file.read().decode("ascii", "replace")
+
+
+def write(path: str, text: str) -> None:
+    """Without O_CREAT: with it a control file that does not exist answers EACCES, not ENOENT."""
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)

@@ -1,0 +1,95 @@
+"""What /proc says of a process, without psutil: the keeper and its forks are to stay small."""
+
+import os
+
+PROC = "/proc"
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat from the state on; the name before them may hold spaces and brackets."""
+    with open(f"{PROC}/{pid}/stat", "rb", buffering=0) as file:
+        return file.read().rpartition(b")")[2].decode("ascii", "replace").split()
+
+
+def start_ticks(pid: int) -> int | None:
+    """When it was started, in ticks since boot: with the pid and the boot id, an identity. None: there is no such process."""
+    try:
+        return int(_stat(pid)[19])
+    except OSError:
+        return None
+
+
+def parent(pid: int) -> int | None:
+    try:
+        return int(_stat(pid)[1])
+    except OSError:
+        return None
+
+
+def is_live(pid: int) -> bool:
+    """It exists and is no zombie."""
+    try:
+        return _stat(pid)[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def words(pid: int) -> str:
+    """For people: "4711 (root, D)". The user by number: the keeper does not load the user database."""
+    try:
+        return f"pid {pid}, uid {os.stat(f'{PROC}/{pid}').st_uid}, state {_stat(pid)[0]}"
+    except OSError:
+        return f"pid {pid}, gone just now"
+
+
+def children(pid: int) -> list[int]:
+    """Its children, those of all its threads. A look, no promise: one that is just being made or ends may be missed."""
+    found: list[int] = []
+    try:
+        for task in os.listdir(f"{PROC}/{pid}/task"):
+            with open(f"{PROC}/{pid}/task/{task}/children", "rb", buffering=0) as file:
+                found += map(int, file.read().split())
+    except FileNotFoundError:
+        return found if os.path.exists(f"{PROC}/self/task/{os.getpid()}/children") else _children_by_scan(pid)
+    except ProcessLookupError:
+        pass
+    return found
+
+
+def _children_by_scan(pid: int) -> list[int]:
+    """For kernels without CONFIG_PROC_CHILDREN."""
+    return [child for child in pids() if parent(child) == pid]
+
+
+def descendants(pid: int) -> list[int]:
+    found = children(pid)
+    for each in found:  # grows while we go
+        found += children(each)
+    return found
+
+
+def pids() -> list[int]:
+    return [int(name) for name in os.listdir(PROC) if name.isdigit()]
+
+
+def environment_has(pid: int, entry: bytes) -> bool:
+    """Was it started with NAME=VALUE? False also where we may not look."""
+    try:
+        with open(f"{PROC}/{pid}/environ", "rb", buffering=0) as file:
+            return entry in file.read().split(b"\0")
+    except OSError:
+        return False
+
+
+def boot_id() -> str:
+    with open(f"{PROC}/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip()
+
+
+def rename_self(name: str) -> None:
+    """What ps and top call this process."""
+    try:
+        with open(f"{PROC}/self/comm", "w", encoding="ascii") as file:
+            file.write(name)
+    except OSError:
+        pass  # a nicety
