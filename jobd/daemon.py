@@ -59,9 +59,8 @@ def main(argv: list[str] | None = None) -> int:
     except Invalid as error:
         return _refuse(error, WRONG)
     if arguments.verb == "check-config":
-        print(
-            f"{settings.config_file or 'the embedded default'}: {len(settings.systems)} execution system(s), no fault"
-        )
+        source = settings.config_file or "the embedded default"
+        print(f"{source}: {len(settings.systems)} execution system(s), no fault")
         return OK
     _log_to(arguments.log_file, settings.log_level)
     try:

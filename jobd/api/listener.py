@@ -25,8 +25,8 @@ class Listener:
         length = len(os.fsencode(path))
         if length > SOCKET_LIMIT:
             raise Invalid(
-                f"the socket's path has {length} bytes: {path} (expected at most {SOCKET_LIMIT}, the kernel's limit:"
-                " set socket, or JOBD_SOCKET, to a shorter one)"
+                f"the socket's path has {length} bytes: {path} (expected at most {SOCKET_LIMIT}, the kernel's"
+                " limit: set socket, or JOBD_SOCKET, to a shorter one)"
             )
         self.path = path
         self._mode = mode
