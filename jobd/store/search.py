@@ -10,9 +10,9 @@ Field names and operators are taken in any case. What is not a field, or a value
 Invalid and names the field: a search that silently ignored a word would list everything. Hidden jobs are left
 out unless `visible` is asked about. Nothing of a value ever becomes SQL text.
 
-The usual filters are written so that an index serves them in the default order, the last change first: owner,
-hidden, status and name by `=`, and an id of which the beginning is known by a range. A search that finds
-little in a long history has to look at all of it, so each is ended after a few seconds.
+SQLite chooses its indexes without statistics here, and would walk a million finished jobs to find the two
+that run; a + before a column takes the wrong index from it (`_spared`). A search that finds little in a long
+history has to look at all of it, so each is ended after a few seconds.
 """
 
 from __future__ import annotations
@@ -21,15 +21,17 @@ import difflib
 import re
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from jobd.errors import Fault, Invalid, Unavailable
-from jobd.status import KNOWN_WORDS
+from jobd.status import ACTIVE, KNOWN_WORDS
 from jobd.store import regex
+from jobd.store.job import Job
+from jobd.store.tables import SELECT, to_job
 
 LONGEST_SEARCH = 10.0
 """Seconds."""
@@ -64,12 +66,15 @@ class Search:
     sql: str
     """The condition, as it stands after WHERE."""
     parameters: tuple[Any, ...]
+    order: str
+    """What stands after ORDER BY."""
 
-    def rows(self, sql: sqlite3.Connection, select: str, order: str, limit: int, offset: int) -> list[Any]:
-        """What the search finds, on this connection. Raises Unavailable when it takes too long."""
-        statement = f"{select} WHERE {self.sql} ORDER BY {order} LIMIT ? OFFSET ?"
+    def jobs(self, sql: sqlite3.Connection, limit: int, offset: int) -> list[Job]:
+        """What it finds, on this connection. Raises Unavailable when it takes too long."""
+        statement = f"{SELECT} WHERE {self.sql} ORDER BY {self.order} LIMIT ? OFFSET ?"
         with _bounded(sql):
-            return sql.execute(statement, (*self.parameters, limit, offset)).fetchall()
+            rows = sql.execute(statement, (*self.parameters, limit, offset)).fetchall()
+        return [to_job(row) for row in rows]
 
 
 @contextmanager
@@ -341,8 +346,17 @@ def _clause(name: str, operator: str, value: str) -> Clause:
     return _compared(field.sql, field.kind.parse, operator, value)
 
 
-def _term(key: str, value: str) -> tuple[str, Clause]:
-    """One part of the query: its field, and its condition."""
+@dataclass(frozen=True)
+class _Term:
+    """One part of the query: its field, how it is compared, and its condition."""
+
+    name: str
+    operator: str
+    sql: str
+    parameters: list[Any]
+
+
+def _term(key: str, value: str) -> _Term:
     word, _, operator = key.partition(".")
     name = _known(word, key)
     operator = operator.lower() or "eq"
@@ -350,7 +364,7 @@ def _term(key: str, value: str) -> tuple[str, Clause]:
     if operator not in kind.operators:
         raise Invalid(Fault(key, "no such comparison here", f"one of {', '.join(sorted(kind.operators))}"))
     try:
-        return name, _clause(name, operator, value)
+        return _Term(name, operator, *_clause(name, operator, value))
     except (ValueError, KeyError, OverflowError, OSError) as error:
         if operator == "rlike":
             raise Invalid(Fault(key, f"not a pattern that can be taken: {error}")) from error
@@ -363,52 +377,66 @@ def _form(operator: str, kind: Kind) -> str:
     return f"{kind.expected}; several by commas" if operator in ("in", "nin") else kind.expected
 
 
-def search(query: Mapping[str, str], caller: str | None) -> Search:
-    """The jobs that match, of those that the caller owns; of everybody if None.
+def search(
+    query: Mapping[str, str], caller: str | None, order_by: str | None = None, direction: str | None = None
+) -> Search:
+    """The jobs that match, of those that the caller owns; of everybody if None. `direction` is asc or desc;
+    without `order_by`, the last change comes first.
 
     Keys may repeat (a MultiDict): every one holds. Raises Invalid with all that is wrong.
     """
     faults: list[Fault | str] = []
-    terms: list[tuple[str, Clause]] = []
+    terms: list[_Term] = []
+    order = ""
+    try:
+        order = _order(order_by, direction)
+    except Invalid as error:
+        faults.extend(error.faults)
     for key, value in query.items():
-        if key.lower() in NOT_FIELDS:
-            continue
         try:
-            terms.append(_term(key, value))
+            if key.lower() not in NOT_FIELDS:
+                terms.append(_term(key, value))
         except Invalid as error:
             faults.extend(error.faults)
     if faults:
         raise Invalid(*faults)
-    return _together(terms, caller)
+    return _together(terms, caller, order)
 
 
-_BY_ID = re.compile(r"id = \?|\(id >= \?")
-_BY_NAME = re.compile(r"name = \?")
-
-
-def _together(terms: Iterable[tuple[str, Clause]], caller: str | None) -> Search:
-    """All conditions as one. A + before a column keeps SQLite from walking its index where another leads to
-    few jobs at once: without statistics of the table it would rather have its result in order."""
-    clauses = [clause for _, clause in terms]
-    by_id = any(_BY_ID.match(sql) for sql, _ in clauses)
-    few = by_id or any(_BY_NAME.match(sql) for sql, _ in clauses)
-    if not any(name == "visible" for name, _ in terms):
-        clauses.append(("+hidden = ?" if few else "hidden = ?", [0]))
-    if caller is not None:
-        clauses.append(("+owner = ?" if by_id else "owner = ?", [caller]))
-    parameters = [each for _, values in clauses for each in values]
-    return Search(" AND ".join(sql for sql, _ in clauses), tuple(parameters))
-
-
-def order_by(field: str | None, direction: str | None) -> str:
-    """The SQL after ORDER BY; without a field the last change first. Raises Invalid.
-
-    The order of creation is that of submission, which a clock that was set back cannot change.
-    """
+def _order(field: str | None, direction: str | None) -> str:
+    """By creation means by submission: a clock that was set back cannot change that."""
     word = (direction or "desc").lower()
     if word not in ("asc", "desc"):
         raise Invalid(Fault("order", f"{(direction or '')[:100]!r} is not right", "asc or desc"))
     name = _known(field, "orderBy") if field else "lastUpdated"
-    if name == "created":
-        return f"seq {word}"
-    return f"{FIELDS[name].sql} {word}, seq {word}"
+    return f"seq {word}" if name == "created" else f"{FIELDS[name].sql} {word}, seq {word}"
+
+
+def _together(terms: list[_Term], caller: str | None, order: str) -> Search:
+    if not any(term.name == "visible" for term in terms):
+        terms = [*terms, _Term("visible", "eq", "hidden = ?", [0])]
+    if caller is not None:
+        terms = [*terms, _Term("owner", "eq", "owner = ?", [caller])]
+    spared = _spared(terms, order)
+    sql = " AND ".join(f"+{term.sql}" if term.name in spared else term.sql for term in terms)
+    return Search(sql, tuple(each for term in terms for each in term.parameters), order)
+
+
+def _spared(terms: list[_Term], order: str) -> set[str]:
+    """The fields whose index is the wrong one: another leads to few jobs, or to many in their order."""
+    equal = {term.name for term in terms if term.operator == "eq"}
+    by_age = order.startswith("seq")
+    if any(term.name == "id" and term.sql.startswith(("id =", "(id >=")) for term in terms):
+        return {"visible", "owner", "status"}
+    if "name" in equal:
+        return {"visible", "status"}
+    if any(_few(term) for term in terms):
+        return {"visible", "owner"} if by_age or not {"status", "owner"} <= equal else set()
+    if {"status", "owner"} <= equal and not by_age:
+        return set()
+    return {"status", "visible"} if by_age and "owner" not in equal else {"status"}
+
+
+def _few(term: _Term) -> bool:
+    """Jobs that are not over are few."""
+    return term.name == "status" and term.operator in ("eq", "in") and ACTIVE.issuperset(term.parameters)
