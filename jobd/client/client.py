@@ -67,18 +67,21 @@ class Client:
         patience: float = 60.0,
         on_pause: Callable[[str], None] | None = None,
     ) -> None:
+        self._idle: list[wire.Connection] = []
         self.host = hosts.find(host, own=user)
         self.timeout = timeout
         self.patience = patience
         self._start = start and hosts.may_start(self.host)
         self._on_pause = on_pause or (lambda message: None)
         self._met = False
-        self._idle: list[wire.Connection] = []
         self._pid = os.getpid()
 
     def close(self) -> None:
         while self._idle:
             self._idle.pop().close()
+
+    def __del__(self) -> None:
+        self.close()
 
     def __enter__(self) -> Client:
         return self
@@ -91,10 +94,10 @@ class Client:
     def submit(self, command: Sequence[str] | None = None, *, key: str | None = None, **fields: Any) -> Job:
         """Submit one job; it is on disk when this returns.
 
-        command runs as it is, without a shell, in the present directory and with the present environment
-        unless `directory` and `environment` ({} is a clean one) say otherwise. Other fields are those of the
-        API: name, executionSystem, batchQueue, nodeCount, processorsPerNode, memoryPerNode, maxRunTime, gpus,
-        priority, stdin .. Raises Invalid with all faults at once.
+        command runs as it is, without a shell, in the present directory and with the present environment,
+        unless `directory` (None: one of its own, made by jobd) and `environment` (None: a clean one) say
+        otherwise. Other fields are those of the API: name, executionSystem, batchQueue, nodeCount,
+        processorsPerNode, memoryPerNode, maxRunTime, gpus, priority, stdin .. Raises Invalid with all faults.
         """
         request = fields if command is None else plain_request(command, fields)
         result: Job = self._submit(request, key)
@@ -109,7 +112,7 @@ class Client:
         """Submit a command and wait for its end. Raises TimeoutError; the job goes on then."""
         return self.wait(self.submit(command, **fields)["id"], timeout)
 
-    def resubmit(self, job_id: str, *, key: str | None = None, **flags: bool) -> Job:
+    def resubmit(self, job_id: str, key: str | None = None, **flags: bool) -> Job:
         """A new job of the same request. Flags: ignoreInputConflicts, ignoreParameterConflicts,
         preserveNotifications."""
         return self._change("POST", f"/jobs/v2/{quote(job_id)}/resubmit", flags, key=key)
@@ -125,10 +128,11 @@ class Client:
         *,
         limit: int | None = None,
         fields: Sequence[str] = (),
-        order_by: str = "created",
+        order_by: str = "lastUpdated",
         descending: bool = True,
     ) -> Iterator[Job]:
-        """Jobs, newest first. where: the API's searches ({"status": "RUNNING", "name.like": "fit-*"};
+        """Jobs, the last changed first. where: the API's searches ({"status": "RUNNING", "name.like":
+        "fit-*"};
         {"visible": "false"} for deleted ones). fields: all that is wanted of each, any of a job's. Pages are
         fetched as they are needed."""
         query = {**(where or {}), "orderBy": order_by, "order": "desc" if descending else "asc"}
@@ -245,6 +249,15 @@ class Client:
         query = {"offset": str(offset)} if offset else {}
         yield from self._stream(f"/jobs/v2/{quote(job_id)}/logs/{quote(stream)}", query, self.timeout)
 
+    def tail(self, job_id: str, stream: str = "stdout", size: int = 4096) -> tuple[int, bytes]:
+        """The last `size` bytes that the job wrote, and their offset."""
+        path = f"/jobs/v2/{quote(job_id)}/logs/{quote(stream)}"
+        reply = self.exchange(
+            "GET", target(path, {"offset": f"-{size}"}), {}, None, self.timeout, whole=False
+        )
+        content = b"".join(self._body(reply))
+        return int(reply.headers.get("x-log-offset", 0)), content
+
     def outputs(self, job_id: str, path: str = "") -> Iterator[Job]:
         """The files below the job's directory, one level."""
         place = f"/{quote(path.strip('/'), b'/')}" if path.strip("/") else ""
@@ -301,13 +314,15 @@ class Client:
         return envelope.get("result", {})
 
     def _stream(self, path: str, query: Mapping[str, str], timeout: float | None) -> Iterator[bytes]:
-        response = self.exchange("GET", target(path, query), {}, None, timeout, whole=False)
+        yield from self._body(self.exchange("GET", target(path, query), {}, None, timeout, whole=False))
+
+    def _body(self, reply: Reply) -> Iterator[bytes]:
         try:
-            yield from response.pieces()
+            yield from reply.pieces()
         except wire.Lost as error:
             raise Unreachable(f"{self.host}: {error}") from error
         finally:
-            self._give_back(response)
+            self._give_back(reply)
 
     def exchange(
         self,
@@ -464,7 +479,7 @@ class _Trial:
         host = self.client.host
         reason = (error.strerror or str(error)).lower()
         if host.state and not self.client._met and not host.alive():
-            return f"no jobd of yours is running ({host}: {reason}); `jobctl run` or `submit` starts one, or `jobd`"
+            return f"no jobd of yours is running ({host}: {reason}); `jobctl run` starts one"
         kind = "the system's jobd" if host.system else "the jobd"
         return f"{kind} at {host} does not answer: {reason}"
 
@@ -494,14 +509,9 @@ def follow_log(client: Client, job_id: str, stream: str, offset: int) -> Iterato
 def plain_request(command: Sequence[str], fields: Mapping[str, Any]) -> dict[str, Any]:
     """The request for a plain command, with what a shell would have done: this directory, this
     environment."""
-    request: dict[str, Any] = {
-        "name": default_name(command),
-        "directory": os.getcwd(),
-        **fields,
-        "command": [*command],
-    }
+    request = {"name": default_name(command), "directory": os.getcwd(), **fields, "command": [*command]}
     request.setdefault("environment", sendable(os.environ))
-    return request
+    return {field: value for field, value in request.items() if value is not None}
 
 
 def default_name(command: Sequence[str]) -> str:

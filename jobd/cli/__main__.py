@@ -1,0 +1,5 @@
+"""python -m jobd.cli is jobctl."""
+
+from jobd.cli import main
+
+main()

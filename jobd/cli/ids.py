@@ -1,0 +1,95 @@
+"""Which jobs are meant: by id, by the beginning of an id, by name, as `last`, or all that standard input
+names.
+
+One word means one job. A word that fits several is refused with the list of them, since a kill of the wrong
+one cannot be undone. `last` is the job that you submitted last.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+
+from jobd.errors import Invalid, NotFound
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from jobd.client import Client
+
+HELP = "an id or the beginning of one, a name, `last`, or - to read them from standard input"
+_WHOLE = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}-[0-9]{3}")
+_PART = re.compile(r"[0-9a-f][0-9a-f-]*")
+_SHOWN = 5
+
+
+def words(arguments: Iterable[str]) -> Iterator[str]:
+    """The arguments, with those of standard input (the first word of each line, as `list -q` and `submit`
+    print it) for `-`."""
+    for argument in arguments:
+        if argument == "-":
+            yield from (line.split()[0] for line in sys.stdin if line.strip())
+        else:
+            yield argument
+
+
+def find(client: Client, word: str, *, hidden: bool = False) -> str:
+    """The id of the job that is meant. Raises NotFound; Invalid when several jobs are. hidden: look among
+    deleted jobs."""
+    if _WHOLE.fullmatch(word):
+        return word
+    if word == "last":
+        return _last(client, hidden)
+    found = _candidates(client, word, hidden)
+    if not found:
+        raise NotFound(
+            f"no {'deleted ' if hidden else ''}job has an id that begins with {word}, or the name {word!r}"
+        )
+    if len(found) > 1:
+        raise Invalid(f"{word!r} fits several jobs ({_several(found)}): give more of the id")
+    return next(iter(found))
+
+
+def _last(client: Client, hidden: bool) -> str:
+    where = {"owner": _me(), **_visible(hidden)}
+    for job in client.list(where, limit=1):
+        return str(job["id"])
+    raise NotFound("you have no jobs" if not hidden else "you have no deleted jobs")
+
+
+def _candidates(client: Client, word: str, hidden: bool) -> dict[str, str]:
+    """Name by id, of the jobs that the word fits."""
+    searches = [{"name": word}]
+    if _PART.fullmatch(word):
+        searches.append({"id.like": f"{word}*"})
+    found = {}
+    for search in searches:
+        for job in client.list({**search, **_visible(hidden)}, limit=_SHOWN + 1):
+            found[str(job["id"])] = str(job["name"])
+    return found
+
+
+def _several(found: dict[str, str]) -> str:
+    shown = ", ".join(f"{job_id[:13]} {name}" for job_id, name in list(found.items())[:_SHOWN])
+    return shown + (" .." if len(found) > _SHOWN else "")
+
+
+def _visible(hidden: bool) -> dict[str, str]:
+    return {"visible": "false"} if hidden else {}
+
+
+def _me() -> str:
+    import pwd
+
+    return pwd.getpwuid(os.getuid()).pw_name
+
+
+def shortest(ids: Iterable[str], least: int = 8) -> int:
+    """How many characters tell these ids apart."""
+    different = set(ids)
+    length = least
+    while len({job_id[:length] for job_id in different}) < len(different):
+        length += 1
+    return length

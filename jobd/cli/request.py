@@ -1,0 +1,202 @@
+"""What `run` and `submit` ask for: from the command line, a job file, or a file with a command per line.
+
+The person's whole environment goes along, as with any command started in a shell (--clean-env: none of it),
+and the present directory, unless told otherwise. A job file's relative `directory` counts from where the file
+is. Options beat the file. Faults that the daemon finds are told where they were made: at the file's line, or
+with the option's name.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from jobd.client.client import default_name, is_text, sendable
+from jobd.errors import Fault, Invalid
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import Iterator
+    from typing import Any
+
+    from jobd.cli.parser import Parser
+    from jobd.cli.session import Session
+    from jobd.yamlfile import Document
+
+    Request = dict[str, Any]
+
+OPTIONS = {
+    "name": "name",
+    "system": "executionSystem",
+    "queue": "batchQueue",
+    "nodes": "nodeCount",
+    "processors": "processorsPerNode",
+    "memory": "memoryPerNode",
+    "gpus": "gpus",
+    "time": "maxRunTime",
+    "priority": "priority",
+    "directory": "directory",
+    "stdin": "stdin",
+}
+"""Each option's field of the request."""
+
+
+def arguments(parser: Parser) -> None:
+    add = parser.add_argument_group("what the job needs").add_argument
+    add("--name", help="up to 64 characters (default: the command's)")
+    add("--system", metavar="NAME", help="the execution system (default: the daemon's)")
+    add("--queue", metavar="NAME", help="the queue (default: the first that fits)")
+    add("--nodes", type=int, metavar="N", help="nodes")
+    add("-p", "--processors", type=int, metavar="N", help="processors on each node")
+    add("-m", "--memory", metavar="SIZE", help="memory on each node: 16GB, 512MB; a plain number is GB")
+    add("--gpus", type=int, metavar="N", help="GPUs")
+    add("-t", "--time", metavar="HH:MM:SS", help="the longest it may run")
+    add("--priority", type=int, metavar="N", help="-1000 to 1000; the greater goes first")
+    add("-d", "--directory", metavar="DIR", help="where it runs (default: here)")
+    add("--stdin", metavar="FILE", help="its standard input (default: none)")
+    add(
+        "-e",
+        "--env",
+        metavar="K=V",
+        action="append",
+        default=[],
+        help="a variable more; K alone: as it is here",
+    )
+    add("--clean-env", action="store_true", help="without your environment")
+    parser.add_argument(
+        "words", metavar="COMMAND", nargs="...", help="what to run, without a shell; may follow --"
+    )
+
+
+def command_of(options: Namespace) -> list[str]:
+    """The command on the command line, if any."""
+    words: list[str] = [*options.words, *(options.program or [])]
+    if not all(map(is_text, words)):
+        raise Invalid("the command is not UTF-8 text, and a request is (put the bytes into a script)")
+    return words
+
+
+def plain(session: Session, command: list[str]) -> Request:
+    """The request for one command."""
+    if not command:
+        raise Invalid("there is no command (expected: jobctl run -- COMMAND ..)")
+    return {
+        "name": default_name(command),
+        "command": command,
+        "directory": os.getcwd(),
+        "environment": environment(session),
+        **fields(session.options),
+    }
+
+
+def fields(options: Namespace) -> Request:
+    """What options say, by the request's own names."""
+    given = {field: getattr(options, option) for option, field in OPTIONS.items()}
+    found = {field: value for field, value in given.items() if value is not None}
+    if "directory" in found:
+        found["directory"] = os.path.abspath(found["directory"])
+    if "memoryPerNode" in found and found["memoryPerNode"].replace(".", "", 1).isdecimal():
+        found["memoryPerNode"] = float(found["memoryPerNode"])
+    return found
+
+
+def environment(session: Session, of_file: object = None) -> object:
+    """The person's own, then the file's, then --env's."""
+    options = session.options
+    found = {} if options.clean_env else sendable(os.environ)
+    if not options.clean_env and len(found) < len(os.environ):
+        left_out = ", ".join(ascii(name) for name in os.environ if name not in found)
+        session.say(f"not sent with the job, since they are not UTF-8 text: {left_out}")
+    if of_file is not None and not isinstance(of_file, dict):
+        return of_file  # for the daemon to say what is wrong with it
+    found |= of_file or {}
+    for word in options.env:
+        name, given, value = word.partition("=")
+        if not given and name not in os.environ:
+            raise Invalid(Fault(f"--env {name}", "there is no such variable here", "NAME=VALUE"))
+        found[name] = value if given else os.environ[name]
+    return found
+
+
+def of_lines(session: Session, path: str) -> Iterator[Request]:
+    """A request for each line that holds a command, split as a shell would."""
+    import shlex
+
+    with _opened(path) as file:
+        for number, line in enumerate(file, 1):
+            try:
+                words = shlex.split(line, comments=True)
+            except ValueError as error:
+                raise Invalid(
+                    Fault(f"{path}:{number}", str(error).lower(), "a command, quoted as for a shell")
+                ) from error
+            if words:
+                yield plain(session, words)
+
+
+def _opened(path: str) -> Any:
+    try:
+        return sys.stdin if path == "-" else open(path, encoding="utf-8")
+    except OSError as error:
+        raise Invalid(f"{path}: {error.strerror}") from error
+
+
+class JobFile:
+    """A YAML or JSON file with a request, or a list of them."""
+
+    def __init__(self, path: str) -> None:
+        from jobd import yamlfile
+
+        self.path = path
+        try:
+            self.document: Document = (
+                yamlfile.parse(sys.stdin.buffer.read(), "standard input")
+                if path == "-"
+                else yamlfile.load(path)
+            )
+        except OSError as error:
+            raise Invalid(f"{path}: {error.strerror}") from error
+        if not isinstance(self.document.value, dict | list):
+            raise Invalid(self.document.fault((), "there is no job in this", "name: .., command: [..]"))
+
+    def requests(self, session: Session) -> list[object]:
+        value = self.document.value
+        return [self._completed(session, entry) for entry in (value if isinstance(value, list) else [value])]
+
+    def _completed(self, session: Session, entry: object) -> object:
+        if not isinstance(entry, dict):
+            return entry
+        request = {**entry, **fields(session.options)}
+        if "directory" in entry and not session.options.directory and isinstance(entry["directory"], str):
+            request["directory"] = os.path.join(
+                os.path.dirname(os.path.abspath(self.path)), entry["directory"]
+            )
+        if "command" in entry:
+            request.setdefault("directory", os.getcwd())
+            request["environment"] = environment(session, entry.get("environment"))
+        return request
+
+    def located(self, error: Invalid) -> Invalid:
+        """The daemon's faults, with their lines."""
+        return Invalid(*(self._at_its_line(fault) for fault in error.faults))
+
+    def _at_its_line(self, fault: Fault) -> Fault:
+        if not fault.field:
+            return fault
+        entries = self.document.value
+        alone = isinstance(entries, list) and len(entries) == 1  # the daemon leaves the number out then
+        return self.document.located(
+            Fault(f"0.{fault.field}", fault.problem, fault.expected) if alone else fault
+        )
+
+
+def with_options(error: Invalid, options: Namespace) -> Invalid:
+    """The daemon's faults with the options' names where options made them."""
+    names = {
+        field: f"--{option}" for option, field in OPTIONS.items() if getattr(options, option) is not None
+    }
+    faults = [
+        Fault(names.get(fault.field, fault.field), fault.problem, fault.expected) for fault in error.faults
+    ]
+    return Invalid(*faults)

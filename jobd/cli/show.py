@@ -1,0 +1,144 @@
+"""jobctl show and status: all about a job, or one word."""
+
+from __future__ import annotations
+
+import time
+
+from jobd.cli import text
+from jobd.cli.columns import peak_memory, value, word
+from jobd.cli.parser import Parser, jobs
+from jobd.status import TERMINAL
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from jobd.cli.columns import Job
+    from jobd.cli.session import Session
+
+
+def arguments(parser: Parser, verb: str) -> None:
+    jobs(parser, default="last")
+
+
+def main(session: Session, verb: str) -> int:
+    def one(job_id: str) -> None:
+        job = session.client().show(job_id)
+        if session.options.json:
+            session.json(job)
+        elif session.options.quiet:
+            session.out(job["id"])
+        elif verb == "status":
+            session.out(text.coloured(job["status"], job["status"] if _colour(session) else ""))
+        else:
+            _show(session, job)
+
+    return session.each(session.options.jobs, one)
+
+
+def _colour(session: Session) -> bool:
+    import sys
+
+    return text.wants_colour(session.options.color, sys.stdout)
+
+
+def _show(session: Session, job: Job) -> None:
+    facts = [(label, words) for label, words in _facts(session, job) if words]
+    size = max(len(label) for label, _ in facts)
+    for label, words in facts:
+        session.out(f"{label:{size}}  {text.printable(words)}")
+    session.out("")
+
+
+def _facts(session: Session, job: Job) -> Iterator[tuple[str, str]]:
+    yield "job", str(job["id"])
+    yield "name", str(job["name"])
+    yield "owner", str(job.get("owner") or "")
+    yield "status", _status(job)
+    yield "reason", str(job.get("reason") or "")
+    yield from _ending(job)
+    yield "command", _command(job)
+    yield "directory", str(job.get("directory") or "")
+    yield "stdin", str(job.get("stdin") or "")
+    yield "runs on", _place(job)
+    yield "asked for", _sizes(job)
+    yield "submitted", _time(job.get("created"))
+    yield "started", _time(job.get("startTime"))
+    yield "ended", _time(job.get("endTime"))
+    yield "used", _usage(job)
+    yield "files", str(job.get("workPath") or job.get("outputPath") or "")
+    yield "again of", str(job.get("resubmitOf") or "")
+    yield "held by", _containment(job)
+    yield "daemon", str(session.client().host)
+
+
+def _status(job: Job) -> str:
+    status = str(job["status"])
+    since = text.moment(
+        job.get("endTime") if status in TERMINAL else job.get("startTime") or job.get("created")
+    )
+    if since is None:
+        return status
+    how_long = text.age(time.time() - since)
+    return f"{status}, {how_long} ago" if status in TERMINAL else f"{status}, for {how_long}"
+
+
+def _ending(job: Job) -> Iterator[tuple[str, str]]:
+    if job["status"] in TERMINAL:
+        code = f"signal {job['signal']}" if job.get("signal") else f"exit code {word(job.get('exitCode'))}"
+        known = f"; known from: {job['evidence']}" if job.get("evidence") else ""
+        yield "outcome", f"{code} ({job.get('condition')}){known}"
+    if asked := job.get("killAsked"):
+        yield "kill asked", f"by {asked.get('by')}, {_time(asked.get('at'))}"
+    if asked := job.get("deleteAsked"):
+        yield "delete asked", f"by {asked.get('by')}, {_time(asked.get('at'))}"
+
+
+def _command(job: Job) -> str:
+    import shlex
+
+    return shlex.join(job.get("command") or [])
+
+
+def _place(job: Job) -> str:
+    place = f"{job.get('executionSystem')}, queue {job.get('batchQueue')}"
+    return place + (f", local id {job['localId']}" if job.get("localId") else "")
+
+
+def _sizes(job: Job) -> str:
+    sizes = [
+        f"{word(job.get('nodeCount'))} node(s)",
+        f"{word(job.get('processorsPerNode'))} processor(s) each",
+    ]
+    if job.get("memoryPerNode"):
+        sizes.append(f"{word(job['memoryPerNode'])} GB each")
+    if job.get("gpus"):
+        sizes.append(
+            f"{job['gpus']} GPU(s)" + (f": {word(job['gpuIndices'])}" if job.get("gpuIndices") else "")
+        )
+    if job.get("maxRunTime"):
+        sizes.append(f"for {job['maxRunTime']} at most")
+    if job.get("priority"):
+        sizes.append(f"priority {job['priority']}")
+    return ", ".join(sizes)
+
+
+def _time(iso: str | None) -> str:
+    """In this terminal's own time zone."""
+    moment = text.moment(iso)
+    return "" if moment is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moment))
+
+
+def _usage(job: Job) -> str:
+    parts = []
+    for field, label in (("usage.wall", "wall"), ("usage.cpu", "CPU")):
+        if (seconds := value(job, field)) is not None:
+            parts.append(f"{seconds:.2f} s {label}")
+    if value(job, "usage.peakMemory") is not None:
+        parts.append(f"{peak_memory(job)} peak")
+    return ", ".join(parts)
+
+
+def _containment(job: Job) -> str:
+    found = job.get("containment")
+    return word(found) if found else ""
