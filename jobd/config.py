@@ -108,7 +108,10 @@ TimeLimit = Annotated[Interval | None, BeforeValidator(_no_limit)]
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 Name = Annotated[
     str,
-    _pattern(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", "1 to 64 letters, digits, '.', '_' and '-', no sign first"),
+    _pattern(
+        r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}",
+        "1 to 64 letters, digits, '.', '_' and '-', a letter or digit first",
+    ),
 ]
 VariableName = Annotated[str, _pattern(r"[A-Za-z_][A-Za-z0-9_]*", "a name of letters, digits and '_'")]
 Variables = Mapping[VariableName, Annotated[str, BeforeValidator(_variable)]]
@@ -440,7 +443,7 @@ def _unknown(path: tuple[Any, ...]) -> tuple[str, str]:
 
     part = next((_PARTS[step] for step in reversed(path[:-1]) if step in _PARTS), Settings)
     options = {to_camel(name) for name in part.model_fields} - (DERIVED if part is Settings else set())
-    close = difflib.get_close_matches(to_camel(str(path[-1])), options, n=1)
+    close = difflib.get_close_matches(to_camel(str(path[-1])), options, n=1, cutoff=0.8)
     if close:
         return f"there is no such option; did you mean {close[0]}?", ""
     return "there is no such option", "one of " + ", ".join(sorted(options))

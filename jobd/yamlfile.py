@@ -77,18 +77,17 @@ class Document:
 
 
 def load(path: str) -> Document:
-    """The file at `path`: YAML, or JSON if it is so named. Raises Invalid, or OSError where it cannot be
-    read."""
+    """The file at `path`: YAML, or JSON if so named. Raises Invalid, or OSError where it cannot be read."""
     with open(path, "rb") as file:
         return parse(file.read(SIZE_LIMIT + 1), path)
 
 
 def parse(content: bytes | str, name: str) -> Document:
-    """The same, of a content that is there already. `name` is what faults show and what tells JSON from
-    YAML."""
-    text = content if isinstance(content, str) else _decoded(content, name)
+    """The same, of what has been read already. `name` is what faults show, and what tells JSON from YAML."""
+    content = content.encode(errors="surrogatepass") if isinstance(content, str) else content
     if len(content) > SIZE_LIMIT:
         raise Invalid(Fault(name, f"is larger than {SIZE_LIMIT // 1024 // 1024} MB"))
+    text = _decoded(content, name)
     return (_parse_json if name.endswith(".json") else _parse_yaml)(text, name)
 
 
@@ -287,7 +286,9 @@ def _take_json(builder: _Builder, kind: str, value: Any, position: Position) -> 
     if kind == "scalar" and builder.wants_key():
         builder.key(value, position)
     elif kind == "scalar":
-        builder.add(value, position)
+        path = builder.add(value, position)
+        if value in (float("inf"), -float("inf")):
+            raise builder.error(position, "this number is too large", path=path)
     elif kind == "close":
         builder.close()
     else:
