@@ -1,7 +1,7 @@
 """A real `jobd` as a real process, in a directory of its own, for tests that need one.
 
-Nothing of the person who runs the tests is used: HOME, the XDG directories and the state are all below one directory. At the end
-every job is ended, and then the daemon: processes are found by pid, never by name.
+Nothing of the person who runs the tests is used: HOME, the XDG directories and the state are all below one
+directory. At the end every job is ended, and then the daemon: processes are found by pid, never by name.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
-"""A hypothesis state machine over a real store: whatever is done to jobs in whatever order, their life stays within the table of
-moves, the history tells it without a gap, and slots are never handed out twice."""
+"""A hypothesis state machine over a real store: whatever is done to jobs in whatever order, their life stays
+within the table of moves, the history tells it without a gap, and slots are never handed out twice."""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import tempfile
 from pathlib import Path
 
@@ -134,7 +135,7 @@ class Life(RuleBasedStateMachine):
             assert told[0] is START
             assert told[-1] is job.status
             assert len(corrections) <= 1
-            steps = list(zip(told, told[1:], strict=False))
+            steps = list(itertools.pairwise(told))
             if corrections:
                 assert steps.pop()[0] is Status.FAILED
             assert all(new in MOVES[old] for old, new in steps), told

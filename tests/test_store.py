@@ -1,4 +1,5 @@
-"""The store: what is acknowledged is on disk, moves are compare-and-set, and what must not be touched is refused."""
+"""The store: what is acknowledged is on disk, moves are compare-and-set, and what must not be touched is
+refused."""
 
 from __future__ import annotations
 
@@ -191,7 +192,7 @@ def test_T10_a_newer_store_is_refused_and_untouched(tmp_path):
         sql.execute(
             "INSERT INTO schema_migration (name, applied) VALUES ('9999_from_the_future', '2099-01-01')"
         )
-    with pytest.raises(Invalid, match="newer than this jobd.*9999_from_the_future"):
+    with pytest.raises(Invalid, match=r"newer than this jobd.*9999_from_the_future"):
         open_store(tmp_path)
     with sqlite3.connect(tmp_path / "jobd.db") as sql:
         assert sql.execute("SELECT count(*) FROM job").fetchone() == (1,)
@@ -250,8 +251,8 @@ def test_T10_network_file_systems_are_known(path, kind):
     os.geteuid() != 0 or not shutil.which("unshare"), reason="mounting a small disk needs root"
 )
 def test_T10_a_full_disk_is_a_clear_error_and_nothing_is_lost(tmp_path):
-    """On a tmpfs of two megabytes, in a mount namespace of its own: writing fails, reading goes on, and so does writing
-    when there is room again."""
+    """On a tmpfs of two megabytes, in a mount namespace of its own: writing fails, reading goes on, and so
+    does writing when there is room again."""
     program = textwrap.dedent(
         """
         import asyncio, os, sys
