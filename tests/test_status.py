@@ -11,7 +11,7 @@ from jobd.status import MOVES, Condition, Status
 def test_every_status_can_be_entered_and_left_or_is_terminal():
     entered = {new for onward in MOVES.values() for new in onward} | {status.START}
     assert entered == set(Status) == set(MOVES)
-    assert status.TERMINAL == {Status.FINISHED, Status.FAILED, Status.STOPPED}
+    assert {Status.FINISHED, Status.FAILED, Status.STOPPED} == status.TERMINAL
 
 
 def test_every_status_can_come_to_an_end():
@@ -25,7 +25,12 @@ def test_every_status_can_come_to_an_end():
 
 @pytest.mark.parametrize(
     ("exit_code", "signal", "condition"),
-    [(0, None, Condition.NORMAL), (7, None, Condition.EXIT_CODE), (None, 9, Condition.SIGNAL), (None, None, Condition.LOST)],
+    [
+        (0, None, Condition.NORMAL),
+        (7, None, Condition.EXIT_CODE),
+        (None, 9, Condition.SIGNAL),
+        (None, None, Condition.LOST),
+    ],
 )
 def test_T4_without_a_code_nothing_is_guessed(exit_code, signal, condition):
     assert status.judge(exit_code, signal) is condition
