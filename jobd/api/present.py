@@ -1,0 +1,286 @@
+"""What is inside, as it goes over the wire (wire.py has the shapes). Pure, and made for lists of thousands."""
+
+from __future__ import annotations
+
+import mimetypes
+import os
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote
+
+from jobd.config import Queue, Settings, System
+from jobd.keeper.persons import Entry
+from jobd.status import Status
+from jobd.store.job import Event, Job
+from jobd.units import format_run_time, gigabytes
+
+Json = dict[str, Any]
+
+
+def moment(at: float | None) -> str | None:
+    """ISO-8601 with milliseconds, in this machine's zone."""
+    return None if at is None else datetime.fromtimestamp(at).astimezone().isoformat(timespec="milliseconds")
+
+
+def link(href: str) -> Json:
+    return {"href": href}
+
+
+def _self(href: str) -> Json:
+    return {"self": {"href": href}}
+
+
+def job_href(base: str, job_id: str) -> str:
+    return f"{base}/jobs/v2/{job_id}"
+
+
+def system_href(base: str, system: str) -> str:
+    return f"{base}/systems/v2/{quote(system)}"
+
+
+def _path(path: str) -> str:
+    return quote(os.fsencode(path))
+
+
+def summary(job: Job, base: str) -> Json:
+    href = job_href(base, job.id)
+    ended = moment(job.ended)
+    return {
+        "id": job.id,
+        "name": job.name,
+        "owner": job.owner,
+        "executionSystem": job.system,
+        "appId": job.app_id,
+        "batchQueue": job.queue,
+        "localId": job.local_id,
+        "created": moment(job.created),
+        "status": job.status,
+        "startTime": moment(job.started),
+        "endTime": ended,
+        "ended": ended,
+        "exitCode": job.exit_code,
+        "condition": job.condition,
+        "reason": job.reason,
+        "priority": job.priority,
+        "_links": {"self": {"href": href}, "archiveData": {"href": f"{href}/outputs/listings"}},
+    }
+
+
+def whole(job: Job, base: str, settings: Settings, seen: float | None = None) -> Json:
+    """`seen`: when its system last said anything."""
+    created, started, ended = moment(job.created), moment(job.started), moment(job.ended)
+    submitted, message = moment(job.submitted), job.reason or None
+    return {
+        "id": job.id,
+        "name": job.name,
+        "owner": job.owner,
+        "appId": job.app_id,
+        "executionSystem": job.system,
+        "batchQueue": job.queue,
+        "nodeCount": job.nodes,
+        "processorsPerNode": job.processors,
+        "memoryPerNode": None if job.memory is None else gigabytes(job.memory),
+        "maxRunTime": None if job.time_limit is None else format_run_time(job.time_limit),
+        "archive": False,
+        "retries": max(job.attempt - 1, 0),
+        "localId": job.local_id,
+        "outputPath": job.workspace,
+        "status": job.status,
+        "message": message,
+        "submitTime": submitted,
+        "startTime": started,
+        "endTime": ended,
+        "created": created,
+        "lastUpdated": moment(job.updated),
+        "inputs": job.request.get("inputs") or {},
+        "parameters": job.request.get("parameters") or {},
+        "visible": not job.hidden,
+        # Aloe's names
+        "accepted": created,
+        "ended": ended,
+        "lastStatusMessage": message,
+        "maxHours": None if job.time_limit is None else job.time_limit / 3600,
+        "remoteJobId": job.local_id,
+        "remoteOutcome": _outcome(job),
+        "remoteQueue": job.queue,
+        "remoteStarted": started,
+        "remoteSubmitted": submitted,
+        "submitRetries": max(job.attempt - 1, 0),
+        "systemId": job.system,
+        "workPath": job.directory,
+        # jobd's own
+        "command": job.command,
+        "directory": job.directory,
+        "stdin": job.stdin,
+        "gpus": job.gpus,
+        "gpuIndices": job.gpu_indices,
+        "priority": job.priority,
+        "exitCode": job.exit_code,
+        "signal": job.signal,
+        "condition": job.condition,
+        "evidence": job.evidence,
+        "reason": job.reason,
+        "usage": {"wall": job.wall, "cpu": job.cpu, "peakMemory": job.peak_memory},
+        "killAsked": _asked(job.kill_asked, job.kill_asked_by),
+        "deleteAsked": _asked(job.delete_asked, job.delete_asked_by),
+        "attempt": job.attempt,
+        "tag": job.tag,
+        "resubmitOf": job.resubmit_of,
+        "containment": job.details.get("containment"),
+        "lastSeen": moment(job.ended if job.over else seen),
+        "details": job.details,
+        "_links": _links(job, base, settings),
+    }
+
+
+def _outcome(job: Job) -> str | None:
+    if not job.over:
+        return None
+    return "FINISHED" if job.status is Status.FINISHED else "FAILED"
+
+
+def _asked(at: float | None, by: str | None) -> Json | None:
+    return None if at is None else {"at": moment(at), "by": by}
+
+
+def _links(job: Job, base: str, settings: Settings) -> Json:
+    """Only what answers: a system that is not configured any more has no page."""
+    href = job_href(base, job.id)
+    links = {
+        "self": link(href),
+        "archiveData": link(f"{href}/outputs/listings"),
+        "owner": link(f"{base}/profiles/v2/{quote(job.owner)}"),
+        "history": link(f"{href}/history"),
+    }
+    if settings.system(job.system):
+        links["executionSystem"] = link(system_href(base, job.system))
+    return links
+
+
+def status(job: Job, base: str) -> Json:
+    return {"id": job.id, "status": job.status, "_links": _self(job_href(base, job.id))}
+
+
+def why(job: Job, words: str, seen: float | None, base: str) -> Json:
+    return {
+        "id": job.id,
+        "status": job.status,
+        "why": words,
+        "reason": job.reason,
+        "condition": job.condition,
+        "evidence": job.evidence,
+        "exitCode": job.exit_code,
+        "signal": job.signal,
+        "lastSeen": moment(job.ended if job.over else seen),
+        "_links": _self(job_href(base, job.id)),
+    }
+
+
+def event(one: Event) -> Json:
+    return {
+        "status": one.status,
+        "created": moment(one.created),
+        "createdBy": one.created_by,
+        "description": one.description,
+    }
+
+
+def media_type(name: str) -> str:
+    return mimetypes.guess_type(name, strict=False)[0] or "application/octet-stream"
+
+
+def file(entry: Entry, above: str, job_id: str, system: str, base: str) -> Json:
+    """An entry of a listing. `above`: the directory that was listed, relative to the job's own."""
+    path = f"{above.strip('/')}/{entry.name}".lstrip("/")
+    folder = entry.kind == "dir"
+    way = "listings" if folder else "media"
+    return {
+        "name": _readable(entry.name),
+        "path": _readable(f"/{path}"),
+        "type": entry.kind,
+        "length": entry.size,
+        "lastModified": moment(entry.modified),
+        "permissions": _permissions(entry.mode),
+        "mimeType": "text/directory" if folder else media_type(entry.name),
+        "format": "folder" if folder else "raw",
+        "system": system,
+        "_links": _self(f"{job_href(base, job_id)}/outputs/{way}/{_path(path)}"),
+    }
+
+
+def _readable(name: str) -> str:
+    """A name that is not UTF-8 is shown with marks in it; its link has the true one."""
+    return os.fsencode(name).decode(errors="replace")
+
+
+def _permissions(mode: int) -> str:
+    words = [word for bit, word in ((0o400, "READ"), (0o200, "WRITE"), (0o100, "EXECUTE")) if mode & bit]
+    return "ALL" if len(words) == 3 else "_".join(words) or "NONE"
+
+
+def system_summary(system: System, settings: Settings, trouble: str, base: str) -> Json:
+    return {
+        "id": system.id,
+        "name": system.id,
+        "type": "EXECUTION",
+        "description": system.description,
+        "status": "DOWN" if trouble else "UP",
+        "public": True,
+        "default": system.id == settings.default_system,
+        "_links": _self(system_href(base, system.id)),
+    }
+
+
+_SCHEDULERS: Mapping[str, str] = {"local": "FORK", "slurm": "SLURM", "pbs": "PBS"}
+
+
+def system(system: System, settings: Settings, trouble: str, seen: float | None, base: str) -> Json:
+    slots = system.slots
+    return {
+        **system_summary(system, settings, trouble, base),
+        "executionType": "CLI" if system.backend == "local" else "HPC",
+        "scheduler": _SCHEDULERS.get(system.backend, "CUSTOM"),
+        "backend": system.backend,
+        "available": not trouble,
+        "trouble": trouble or None,
+        "lastAnswer": moment(seen),
+        "workDir": system.work_dir,
+        "slots": slots
+        and {"processors": slots.processors, "memory": gigabytes(slots.memory), "gpus": slots.gpus},
+        "queues": [queue(one) for one in system.queues],
+    }
+
+
+def queue(one: Queue) -> Json:
+    return {
+        "name": one.name,
+        "mappedName": one.mapped_name,
+        "description": one.description,
+        "default": one.default,
+        "maxJobs": _limit(one.max_jobs),
+        "maxUserJobs": _limit(one.max_user_jobs),
+        "maxNodes": _limit(one.max_nodes),
+        "maxProcessorsPerNode": _limit(one.max_processors_per_node),
+        "maxMemoryPerNode": -1 if one.max_memory_per_node is None else gigabytes(one.max_memory_per_node),
+        "maxRequestedTime": -1 if one.max_requested_time is None else format_run_time(one.max_requested_time),
+        "defaultProcessorsPerNode": one.default_processors_per_node,
+        "defaultMemoryPerNode": one.default_memory_per_node and gigabytes(one.default_memory_per_node),
+        "defaultMaxRunTime": one.default_max_run_time and format_run_time(one.default_max_run_time),
+        "priority": one.priority,
+        "customDirectives": one.custom_directives,
+    }
+
+
+def _limit(value: int | None) -> int:
+    return -1 if value is None else value
+
+
+def profile(name: str, uid: int, full_name: str, admin: bool | None, base: str) -> Json:
+    return {
+        "username": name,
+        "uid": uid,
+        "fullName": full_name,
+        "admin": admin,
+        "_links": _self(f"{base}/profiles/v2/{quote(name)}"),
+    }

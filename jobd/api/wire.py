@@ -1,0 +1,274 @@
+"""The answers as they go over the wire, as models: the OpenAPI document is made from them, and the tests hold
+`present.py` to them. They are not used while serving.
+
+Times are ISO-8601 with milliseconds and an offset; memoryPerNode is a number of GB, maxRunTime HH:MM:SS.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from jobd.status import Condition, Status
+
+T = TypeVar("T")
+
+
+class Wire(BaseModel):
+    model_config = ConfigDict(extra="forbid", alias_generator=to_camel)
+
+
+class Link(Wire):
+    href: str
+
+
+class Who(Wire):
+    at: str
+    by: str | None
+
+
+class Usage(Wire):
+    wall: float | None = Field(description="seconds")
+    cpu: float | None = Field(description="seconds")
+    peak_memory: int | None = Field(description="bytes")
+
+
+class SelfLink(Wire):
+    self: Link
+
+
+class SummaryLinks(SelfLink):
+    archive_data: Link
+
+
+class JobLinks(SummaryLinks):
+    owner: Link
+    execution_system: Link | None = None
+    history: Link
+
+
+class Summary(Wire):
+    """A job in a listing. `filter` can ask for any field of the whole job instead."""
+
+    id: str
+    name: str
+    owner: str
+    execution_system: str
+    app_id: str
+    batch_queue: str
+    local_id: str | None
+    created: str
+    status: Status
+    start_time: str | None
+    end_time: str | None
+    ended: str | None
+    exit_code: int | None
+    condition: Condition | None
+    reason: str
+    priority: int
+    links: SummaryLinks = Field(alias="_links")
+
+
+class Job(Wire):
+    """A job. The first fields are Agave's, the next the later names of the same facts, then those of jobd."""
+
+    id: str
+    name: str
+    owner: str
+    app_id: str
+    execution_system: str
+    batch_queue: str
+    node_count: int
+    processors_per_node: int
+    memory_per_node: float | None = Field(description="GB")
+    max_run_time: str | None = Field(description="HH:MM:SS")
+    archive: bool
+    retries: int
+    local_id: str | None
+    output_path: str
+    status: Status
+    message: str | None
+    submit_time: str | None
+    start_time: str | None
+    end_time: str | None
+    created: str
+    last_updated: str
+    inputs: dict[str, Any]
+    parameters: dict[str, Any]
+    visible: bool
+
+    accepted: str
+    ended: str | None
+    last_status_message: str | None
+    max_hours: float | None
+    remote_job_id: str | None
+    remote_outcome: Literal["FINISHED", "FAILED"] | None
+    remote_queue: str
+    remote_started: str | None
+    remote_submitted: str | None
+    submit_retries: int
+    system_id: str
+    work_path: str
+
+    command: list[str]
+    directory: str
+    stdin: str | None
+    gpus: int
+    gpu_indices: list[int]
+    priority: int
+    exit_code: int | None
+    signal: int | None
+    condition: Condition | None
+    evidence: str | None = Field(description="which record says how it ended")
+    reason: str
+    usage: Usage
+    kill_asked: Who | None
+    delete_asked: Who | None
+    attempt: int
+    tag: str | None
+    resubmit_of: str | None
+    containment: str | None
+    last_seen: str | None
+    details: dict[str, Any]
+    links: JobLinks = Field(alias="_links")
+
+
+class JobStatus(Wire):
+    id: str
+    status: Status
+    links: SelfLink = Field(alias="_links")
+
+
+class Why(Wire):
+    """Why a job waits or how it ended, in words, and what that is known from."""
+
+    id: str
+    status: Status
+    why: str
+    reason: str
+    condition: Condition | None
+    evidence: str | None
+    exit_code: int | None
+    signal: int | None
+    last_seen: str | None
+    links: SelfLink = Field(alias="_links")
+
+
+class Event(Wire):
+    status: str = Field(
+        description="a status, or what else happened: CREATED, DELETED, RESTORED, CORRECTED .."
+    )
+    created: str
+    created_by: str
+    description: str
+
+
+class File(Wire):
+    name: str
+    path: str
+    type: Literal["file", "dir", "link", "other"]
+    length: int = Field(description="bytes")
+    last_modified: str
+    permissions: str = Field(description="READ, WRITE and EXECUTE of its owner")
+    mime_type: str
+    format: Literal["raw", "folder"]
+    system: str
+    links: SelfLink = Field(alias="_links")
+
+
+class Queue(Wire):
+    """-1: no limit."""
+
+    name: str
+    mapped_name: str
+    description: str
+    default: bool
+    max_jobs: int
+    max_user_jobs: int
+    max_nodes: int
+    max_processors_per_node: int
+    max_memory_per_node: float = Field(description="GB")
+    max_requested_time: str | Literal[-1] = Field(description="HH:MM:SS")
+    default_processors_per_node: int
+    default_memory_per_node: float | None = Field(description="GB")
+    default_max_run_time: str | None = Field(description="HH:MM:SS")
+    priority: int
+    custom_directives: str
+
+
+class Slots(Wire):
+    processors: int
+    memory: float = Field(description="GB")
+    gpus: int
+
+
+class SystemSummary(Wire):
+    id: str
+    name: str
+    type: Literal["EXECUTION"]
+    description: str
+    status: Literal["UP", "DOWN"]
+    public: bool
+    default: bool
+    links: SelfLink = Field(alias="_links")
+
+
+class System(SystemSummary):
+    execution_type: Literal["CLI", "HPC"]
+    scheduler: str
+    backend: str
+    available: bool
+    trouble: str | None = Field(description="why it does not answer")
+    last_answer: str | None
+    work_dir: str
+    slots: Slots | None = Field(description="what jobd itself hands out there")
+    queues: list[Queue]
+
+
+class Profile(Wire):
+    username: str
+    uid: int
+    full_name: str
+    admin: bool | None = Field(description="may act for everybody; known of the caller only")
+    links: SelfLink = Field(alias="_links")
+
+
+class Health(Wire):
+    version: str
+    status: Literal["UP"]
+    mode: Literal["user", "system"]
+    pid: int
+    socket: str
+    started: str
+
+
+class Doctor(Wire):
+    containment: dict[str, Any] = Field(description="how jobs on this machine are held, and what can escape")
+    systems: dict[str, str] = Field(description="by system: why it does not answer; empty while it does")
+    connections: int
+
+
+class Fault(Wire):
+    field: str
+    problem: str
+    expected: str | None = None
+
+
+class Faults(Wire):
+    errors: list[Fault]
+
+
+class Envelope(Wire, Generic[T]):
+    status: Literal["success"]
+    message: str | None
+    version: str
+    result: T
+
+
+class Error(Wire):
+    status: Literal["error"]
+    message: str
+    version: str
+    result: Faults | None = Field(default=None, description="only where something that was sent is at fault")
