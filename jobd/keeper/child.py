@@ -1,7 +1,9 @@
-"""The job's first process, between fork and exec: it becomes what the order says, step by step, or says which step failed.
+"""The job's first process, between fork and exec: it becomes what the order says, step by step, or says which
+step failed.
 
-Everything that touches the person's files happens after the process has become the person (the seam for another user is
-`become_person`), so that a link or a directory of theirs is never followed with more rights than theirs.
+Everything that touches the person's files happens after the process has become the person (the seam for
+another user is `become_person`), so that a link or a directory of theirs is never followed with more rights
+than theirs.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ class Failure(Exception):
 
 
 def become(order: dict[str, Any], tree: Descendants, failed: int) -> None:
-    """Run the program. Never returns: on failure the reason goes to the descriptor `failed`, which exec closes."""
+    """Run the program. Never returns: on failure the reason goes to the descriptor `failed`, which exec
+    closes."""
     try:
         os.setsid()
         tree.enter()
@@ -53,12 +56,13 @@ def describe(error: BaseException) -> str:
 
 
 def become_person(order: dict[str, Any]) -> None:
-    """Here a daemon with the right to do so calls setgroups, setgid, setuid. Until then a job runs as the daemon's own user,
-    and `Persons.may_run_as` refuses all others."""
+    """Here a daemon with the right to do so calls setgroups, setgid, setuid. Until then a job runs as the
+    daemon's own user, and `Persons.may_run_as` refuses all others."""
 
 
 def make_workspace(path: str, job_id: str) -> None:
-    """jobd's own directory for the job and, where it is ours, the mark without which nothing is ever removed."""
+    """jobd's own directory for the job and, where it is ours, the mark without which nothing is ever
+    removed."""
     try:
         os.makedirs(path, 0o700, exist_ok=True)
         is_ours = not os.listdir(path)
@@ -80,8 +84,8 @@ def open_logs(out: str, err: str) -> tuple[int, int]:
 
 
 def open_log(path: str) -> int:
-    """For appending. Whatever else stands in its place (a link, a FIFO that would block us for ever, another name of a file
-    elsewhere) is refused and not touched."""
+    """For appending. Whatever else stands in its place (a link, a FIFO that would block us for ever, another
+    name of a file elsewhere) is refused and not touched."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
     try:
         fd = os.open(path, flags, 0o640)
@@ -134,28 +138,33 @@ def wire(streams: list[int], failed: int) -> None:
 
 
 def execute(argv: list[str], environment: dict[str, str]) -> None:
-    """exec, looking for the command in the job's own PATH from the job's own directory. Returns by an exception only."""
+    """exec, looking for the command in the job's own PATH from the job's own directory. Returns by an
+    exception only."""
     name = argv[0]
     path = environment.get("PATH") or _DEFAULT_PATH
     places = [name] if "/" in name else [f"{place or '.'}/{name}" for place in path.split(":")]
-    denied = None
-    for place in places:
-        try:
-            os.execve(place, argv, environment)
-        except FileNotFoundError:
-            if os.path.lexists(place):
-                raise Failure(f"{place!r} cannot be run: the interpreter in its first line does not exist") from None
-        except NotADirectoryError:
-            pass
-        except PermissionError:
-            denied = place
-        except OSError as error:
-            raise Failure(f"{place!r} cannot be run: {_why_not(error)}") from None
+    denied = [place for place in places if not _try_execute(place, argv, environment)]
     if denied:
-        raise Failure(f"{denied!r} is not executable")
+        raise Failure(f"{denied[0]!r} is not executable")
     if "/" in name:
         raise Failure(f"command {name!r} does not exist")
     raise Failure(f"command {name!r} was not found in PATH ({path})")
+
+
+def _try_execute(place: str, argv: list[str], environment: dict[str, str]) -> bool:
+    """True: there is no such file, look further. False: it may not be run; one further on perhaps may."""
+    try:
+        os.execve(place, argv, environment)
+    except NotADirectoryError:
+        return True
+    except FileNotFoundError:
+        if os.path.exists(place):
+            raise Failure(f"the interpreter in the first line of {place!r} does not exist") from None
+        return True
+    except PermissionError:
+        return False
+    except OSError as error:
+        raise Failure(f"{place!r} cannot be run: {_why_not(error)}") from None
 
 
 def _why_not(error: OSError) -> str:

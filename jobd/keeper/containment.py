@@ -1,19 +1,23 @@
 """Holding a job's processes together so that all of them can be ended: three rungs of a ladder.
 
-    cgroup      a control group (v2) of its own; nothing leaves it but by writing into another one's cgroup.procs. KILL reaches
-                everybody at once, CPU time and (with controllers) memory are counted and limited by the kernel.
-    subreaper   orphans fall to the supervisor, whatever they did (setsid, double fork), so KILL goes to all descendants again and
-                again until there is no child left. What the daemon of another (cron, systemd, docker) starts for the job escapes.
+    cgroup      a control group (v2) of its own; nothing leaves it but by writing into another one's
+                cgroup.procs. KILL reaches everybody at once; CPU time and (with controllers) memory are
+                counted and limited by the kernel.
+    subreaper   orphans fall to the supervisor, whatever they did (setsid, double fork), so KILL goes to all
+                descendants again and again until there is no child left. What another service (cron,
+                systemd, docker) starts for the job escapes.
     group       the first process's process group: setsid escapes. For systems that have neither of the above.
 
-On every rung but the last the supervisor is a subreaper too: it reaps everybody, so "no child left" is its proof of the end, and
-what descendants used is counted. Used in supervisors (and once in the keeper, to see which rung holds); no imports to speak of.
+On every rung but the last the supervisor is a subreaper too: it reaps everybody, so "no child left" is its
+proof of the end, and what descendants used is counted. Used in supervisors (and once in the keeper, to see
+which rung holds); no imports to speak of.
 """
 
 import errno
 import os
 import resource
 import signal
+from contextlib import suppress
 
 from jobd.keeper import procfs
 
@@ -39,10 +43,11 @@ class Descendants:
         return procfs.descendants(self.supervisor)
 
     def holds(self, pid: int) -> bool:
-        """Still one of ours? Asked once a pidfd is open, so a pid that was recycled a moment ago is not taken for the old one."""
+        """Still one of ours? Asked once a pidfd is open, so a pid that was recycled a moment ago is not taken
+        for the old one."""
         above = procfs.parent(pid)
         while above not in (None, 0, 1, self.supervisor):
-            above = procfs.parent(above)  # type: ignore[arg-type]
+            above = procfs.parent(above)
         return above == self.supervisor
 
     def signal(self, number: int) -> None:
@@ -76,8 +81,8 @@ class Descendants:
         return [procfs.words(pid) for pid in self.members() if procfs.is_live(pid)]
 
     def usage(self) -> tuple[float, int]:
-        """CPU seconds of all that were reaped, and the largest one's memory in bytes. Its floor is what the supervisor itself
-        had when it forked, since the kernel counts that in."""
+        """CPU seconds of all that were reaped, and the largest one's memory in bytes. Its floor is what the
+        supervisor itself had when it forked, since the kernel counts that in."""
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
         return used.ru_utime + used.ru_stime, used.ru_maxrss * 1024
 
@@ -108,10 +113,8 @@ class ProcessGroup(Descendants):
 
     def kill(self) -> None:
         if self.leader:
-            try:
+            with suppress(OSError):
                 os.killpg(self.leader, signal.SIGKILL)
-            except OSError:
-                pass
 
 
 class ControlGroup(Descendants):
@@ -139,10 +142,8 @@ class ControlGroup(Descendants):
             self.notes = ("memory limit not enforced: no memory controller",)
             return
         for name, value in ("memory.swap.max", "0"), ("memory.oom.group", "1"):
-            try:
+            with suppress(OSError):  # no swap accounting; an older kernel
                 write(f"{self.cgroup}/{name}", value)
-            except OSError:
-                pass  # no swap accounting; an older kernel
 
     def enter(self) -> None:
         os.write(self._entrance, b"0")
@@ -151,7 +152,8 @@ class ControlGroup(Descendants):
         return not is_populated(self.cgroup or "")
 
     def members(self) -> list[int]:
-        """With the descendants: those of a child that is on its way in, and those who left by a daemon's favour."""
+        """With the descendants: those of a child that is on its way in, and those who left by a daemon's
+        favour."""
         return list({*tree_pids(self.cgroup or ""), *super().members()})
 
     def holds(self, pid: int) -> bool:
@@ -164,10 +166,8 @@ class ControlGroup(Descendants):
     def usage(self) -> tuple[float, int]:
         cpu, peak = super().usage()
         cpu = (key_value(f"{self.cgroup}/cpu.stat", "usage_usec") or cpu * 1e6) / 1e6
-        try:
+        with suppress(OSError, ValueError):
             peak = int(read(f"{self.cgroup}/memory.peak"))
-        except (OSError, ValueError):
-            pass
         return cpu, peak
 
     def ran_out_of_memory(self) -> bool:
@@ -195,7 +195,8 @@ def contain(rung: str, base: str, tag: str, memory: int | None) -> Descendants:
 
 
 def try_cgroup(base: str) -> str:
-    """Can jobs be held in control groups below `base`, which is made if absent? "" or why not. Forks to see."""
+    """Can jobs be held in control groups below `base`, which is made if absent? "" or why not. Forks to
+    see."""
     try:
         os.makedirs(base, 0o755, exist_ok=True)
         enable_controllers(base)
@@ -224,49 +225,44 @@ def _enter_and_exit(trial: ControlGroup) -> None:
 
 
 def enable_controllers(base: str) -> None:
-    """Those that are there to be had for the jobs' groups; one by one, since one that is refused refuses its whole line."""
+    """Those that are there to be had for the jobs' groups; one by one, since one that is refused refuses its
+    whole line."""
     try:
         offered = read(f"{base}/cgroup.controllers").split()
     except OSError:
         return
     for controller in {"memory", "cpu", "pids"}.intersection(offered):
-        try:
+        with suppress(OSError):
             write(f"{base}/cgroup.subtree_control", f"+{controller}")
-        except OSError:
-            pass
 
 
 def kill_tree(path: str) -> None:
-    """KILL to everybody in that group and below; before Linux 5.14 one by one, again and again until nobody is new."""
+    """KILL to everybody in that group and below; before Linux 5.14 one by one, again and again until nobody
+    is new."""
     try:
         return write(f"{path}/cgroup.kill", "1")
     except OSError:
         pass
     _freeze(path, "1")  # nobody forks while we go through them
     for pid in tree_pids(path):
-        try:
+        with suppress(OSError):
             os.kill(pid, signal.SIGKILL)
-        except OSError:
-            pass
     _freeze(path, "0")
 
 
 def _freeze(path: str, value: str) -> None:
-    try:
+    with suppress(OSError):
         write(f"{path}/cgroup.freeze", value)
-    except OSError:
-        pass
 
 
 def tree_pids(path: str) -> list[int]:
-    """Who is in that group and in groups that the job made below it. 0 is somebody of another pid namespace."""
+    """Who is in that group and in groups that the job made below it. 0 is somebody of another pid
+    namespace."""
     found: list[int] = []
     for group, _, files in os.walk(path):
         if "cgroup.procs" in files:
-            try:
+            with suppress(OSError):
                 found += map(int, read(f"{group}/cgroup.procs").split())
-            except OSError:
-                pass
     return found
 
 
@@ -277,10 +273,8 @@ def is_populated(path: str) -> bool:
 
 def remove_tree(path: str) -> None:
     for group, _, _ in os.walk(path, topdown=False):
-        try:
+        with suppress(OSError):
             os.rmdir(group)
-        except OSError:
-            pass
 
 
 def key_value(path: str, key: str) -> int | None:

@@ -1,15 +1,17 @@
 """Reading what is beneath a directory of a person's, whatever that person has put there.
 
-Component by component, each without following a link; a file is looked at before it is opened, so that no FIFO blocks us and no
-device is touched. Done with the rights of this process; for another person it is to run in a process that has become them.
+Component by component, each without following a link; a file is looked at before it is opened, so that no
+FIFO blocks us and no device is touched. Done with the rights of this process; for another person it is to run
+in a process that has become them.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from jobd.errors import Forbidden, Invalid, JobdError, NotFound, Unavailable
@@ -65,10 +67,8 @@ def _entries(directory: int) -> list[Entry]:
     try:
         found = []
         for name in sorted(os.listdir(readable)):
-            try:
+            with suppress(FileNotFoundError):  # removed meanwhile
                 found.append(_entry(name, os.stat(name, dir_fd=readable, follow_symlinks=False)))
-            except FileNotFoundError:
-                pass  # removed meanwhile
         return found
     finally:
         os.close(readable)
@@ -92,7 +92,8 @@ def split(path: str) -> list[str]:
 
 @contextmanager
 def _directory(root: str, parts: list[str]) -> Iterator[int]:
-    """A descriptor of root/parts.., in which no component below the root, and not the root itself, was a link."""
+    """A descriptor of root/parts.., in which no component below the root, and not the root itself, was a
+    link."""
     at = os.open(root, _DIRECTORY)
     try:
         for part in parts:
@@ -116,6 +117,6 @@ def _errors(path: str) -> Iterator[None]:
     except PermissionError as error:
         raise Forbidden(f"{path!r} may not be read") from error
     except OSError as error:
-        if error.errno == 36:  # ENAMETOOLONG
+        if error.errno == errno.ENAMETOOLONG:
             raise NotFound(f"there is no such file: {error.strerror}") from error
         raise Unavailable(f"{path!r} cannot be read: {error.strerror}") from error

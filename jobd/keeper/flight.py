@@ -1,11 +1,13 @@
-"""Orders under way, as far as one daemon can know of another's: what makes "it was never taken" certain after a crash.
+"""Orders under way, as far as one daemon can know of another's: what makes "it was never taken" certain after
+a crash.
 
-Each daemon makes a file `attempts/.keeper-*`, locks it, and leaves the lock to its keeper, and through it to each supervisor
-until that has claimed its attempt. (A lock belongs to the open file, which forks share.) So while an earlier daemon's order
-could still become a job, its lock is held; once it is free, the records there are all that there will be.
+Each daemon makes a file `attempts/.keeper-*`, locks it, and leaves the lock to its keeper, and through it to
+each supervisor until that has claimed its attempt. (A lock belongs to the open file, which forks share.) So
+while an earlier daemon's order could still become a job, its lock is held; once it is free, the records there
+are all that there will be.
 
-A power cut can take a record that was not written through yet. `attempts/.boot` tells that the machine was started since the
-last orders; what has no record then may have run, and must not run again.
+A power cut can take a record that was not written through yet. `attempts/.boot` tells that the machine was
+started since the last orders; what has no record then may have run, and must not run again.
 """
 
 from __future__ import annotations
@@ -30,6 +32,8 @@ class Flights:
         self._began = time.monotonic()
         names = os.listdir(attempts)
         self._earlier = [name for name in names if name.startswith(_PREFIX)]
+        if not self.earlier():
+            self._sweep(names)
         self._own = self._lock()
         self._rebooted = self._read_boot() not in ("", boot_id)
         if not self._rebooted:
@@ -50,9 +54,14 @@ class Flights:
     def earlier(self) -> bool:
         """Could an order of an earlier daemon still come?"""
         self._earlier = [name for name in self._earlier if self._is_held(name)]
-        if not self._earlier:
-            self._sweep()
         return bool(self._earlier)
+
+    def _sweep(self, names: list[str]) -> None:
+        """Half-made records of supervisors that were killed; called when nobody can be making one."""
+        for name in names:
+            if name.startswith(".") and name != ".boot" and not name.startswith(_PREFIX):
+                with suppress(FileNotFoundError):
+                    os.unlink(name, dir_fd=self._attempts)
 
     def _is_held(self, name: str) -> bool:
         try:

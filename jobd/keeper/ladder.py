@@ -1,4 +1,5 @@
-"""Where the control groups of our jobs belong on this machine, and what each rung of containment cannot hold."""
+"""Where the control groups of our jobs belong on this machine, and what each rung of containment cannot
+hold."""
 
 from __future__ import annotations
 
@@ -6,17 +7,18 @@ import hashlib
 import os
 from pathlib import Path
 
+_SERVICES = "what another service starts for the job (cron, at, systemd-run, docker)"
 ESCAPES = {
-    "cgroup": "what another service starts for the job (cron, at, systemd-run, docker); as root, a process that moves itself",
-    "subreaper": "what another service starts for the job (cron, at, systemd-run, docker); processes of other users (setuid); "
-    "should supervisor and keeper both be killed: what has left its session and emptied its environment",
-    "group": "everything that leaves its process group: setsid, nohup with job control, any daemon",
+    "cgroup": f"{_SERVICES}; as root, a process that moves itself",
+    "subreaper": f"{_SERVICES}; other users' processes (setuid programs); if supervisor and keeper are both "
+    "killed: what has left its session and emptied its environment",
+    "group": "everything that leaves its process group: setsid, any daemon, job control of a shell",
 }
 
 
 def base(configured: str | None, state_dir: Path, proc: Path = Path("/proc/self")) -> str:
-    """The control group below which each job gets its own: below the configured one, else below the daemon's own. "": there is
-    no cgroup v2 here. One per state directory, so that two daemons never meet."""
+    """The control group below which each job gets its own: below the configured one, else below the daemon's
+    own. "": there is no cgroup v2 here. One per state directory, so that two daemons never meet."""
     mount = mount_point(proc)
     if not mount:
         return ""
@@ -28,7 +30,8 @@ def base(configured: str | None, state_dir: Path, proc: Path = Path("/proc/self"
 
 
 def mount_point(proc: Path = Path("/proc/self")) -> str:
-    """Of cgroup2, or "". A line of mountinfo: id parent major:minor root MOUNT_POINT options .. - TYPE source options"""
+    """Of cgroup2, or "". A line of mountinfo: id parent major:minor root MOUNT_POINT options .. - TYPE source
+    options"""
     for line in (proc / "mountinfo").read_text().splitlines():
         left, _, right = line.partition(" - ")
         if right.split(" ")[0] == "cgroup2":

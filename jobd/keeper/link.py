@@ -1,4 +1,5 @@
-"""The daemon's end of the keeper: the process, the socket that orders go through, and the pipe that tells an order's fate."""
+"""The daemon's end of the keeper: the process, the socket that orders go through, and the pipe that tells an
+order's fate."""
 
 from __future__ import annotations
 
@@ -11,7 +12,6 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 
 from jobd.errors import Unavailable
@@ -22,7 +22,7 @@ ORDER_LIFETIME = 30.0
 _START_WAIT = 10.0
 _PACKAGE = str(Path(__file__).resolve().parents[2])
 # -I and -S keep the person's site-packages and PYTHON* out, and start in half the time.
-_CODE = "import sys; sys.path.insert(0, sys.argv.pop(1)); from jobd.keeper.main import main; main(sys.argv[1:])"
+_CODE = "import sys; sys.path.insert(0, sys.argv.pop(1)); from jobd.keeper.main import main; main()"
 
 
 class Link:
@@ -61,7 +61,7 @@ class Link:
         """Raises OSError when the keeper is gone: the order is then gone as well."""
         valid_until = time.clock_gettime(time.CLOCK_BOOTTIME) + ORDER_LIFETIME
         environment = {**order.environment, "JOBD_TAG": order.tag}
-        facts = {**asdict(order), "environment": environment, "argv": list(order.argv), "valid_until": valid_until}
+        facts = {**vars(order), "environment": environment, "valid_until": valid_until}
         memory = os.memfd_create("jobd-order")
         reply, theirs = os.pipe()
         try:
@@ -97,7 +97,8 @@ class Link:
 
 
 class Fate:
-    """What becomes of an order: its pipe is closed when the record is there, or when there never will be one."""
+    """What becomes of an order: its pipe is closed when the record is there, or when there never will be
+    one."""
 
     def __init__(self, fd: int) -> None:
         self.fd = fd

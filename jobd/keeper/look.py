@@ -14,7 +14,8 @@ from jobd.keeper import record
 
 @dataclass(frozen=True)
 class Record:
-    """What a supervisor wrote down of an attempt. Times are seconds since the epoch, sizes bytes, durations seconds."""
+    """What a supervisor wrote down of an attempt. Times are seconds since the epoch, sizes bytes, durations
+    seconds."""
 
     tag: str
     boot_id: str
@@ -57,6 +58,7 @@ class Look:
 
 
 _FIELDS = {field.name for field in fields(Record)}
+_LISTS = {"survivors", "notes"}
 _TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,100}")
 
 
@@ -84,7 +86,8 @@ def look(tag: str, attempts: int, boot_id: str) -> Look | None:
 
 
 def is_locked(fd: int) -> bool:
-    """Does somebody else hold the lock? A shared one of ours, for a moment, does not disturb other lookers."""
+    """Does somebody else hold the lock? A shared one of ours, for a moment, does not disturb other
+    lookers."""
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -101,5 +104,8 @@ def _facts(fd: int) -> dict[str, Any]:
 
 
 def as_record(facts: dict[str, Any]) -> Record:
-    known = {name: value for name, value in facts.items() if name in _FIELDS}
-    return Record(**{name: tuple(value) if isinstance(value, list) else value for name, value in known.items()})
+    """Fields that a later version added are passed over."""
+    known: dict[str, Any] = {name: value for name, value in facts.items() if name in _FIELDS}
+    for name in _LISTS & known.keys():
+        known[name] = tuple(known[name])
+    return Record(**known)

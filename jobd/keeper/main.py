@@ -1,20 +1,21 @@
-"""The keeper process: takes orders from its daemon, forks a supervisor for each, buries the dead. Ends when its daemon does.
+"""The keeper process: takes orders from its daemon, forks a supervisor for each, buries the dead. Ends when
+its daemon does.
 
     argv: the orders' socket, the lock of orders under way, the rung that is wanted, the control group to use
 
-Started in the attempts' directory. An order is one packet: the tag, a memfd with the order, and the pipe for the reply. The
-keeper does not read the order; the less it does, the less can go wrong for everybody.
+Started in the attempts' directory. An order is one packet: the tag, a memfd with the order, and the pipe for
+the reply. The keeper does not read the order; the less it does, the less can go wrong for everybody.
 
 It is a subreaper: what a supervisor that was killed leaves behind falls to it, and is killed.
 """
 
+import _socket
 import gc
 import os
 import select
 import signal
 import sys
-
-import _socket
+from contextlib import suppress
 
 from jobd.keeper import containment, procfs, record
 from jobd.keeper.prctl import become_subreaper
@@ -23,7 +24,8 @@ from jobd.keeper.supervisor import supervise
 _ORDER_SIZE = 256
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
+    argv = sys.argv[1:]
     channel, flight = int(argv[0]), int(argv[1])
     for fd in channel, flight:
         os.set_inheritable(fd, False)
@@ -41,7 +43,8 @@ def main(argv: list[str]) -> None:
 
 
 def reset_signals() -> None:
-    """Back to the defaults once, here, rather than before each exec: the daemon or nohup may have had some ignored.
+    """Back to the defaults once, here, rather than before each exec: the daemon or nohup may have had some
+    ignored.
 
     SIGPIPE and SIGCHLD get handlers, which exec resets by itself.
     """
@@ -145,20 +148,12 @@ class Keeper:
                 self.clean_up(tag)
 
     def clean_up(self, tag: str | None) -> None:
-        """After a violent end: what fell to us and is not a supervisor is a dead one's job. Each of them that dies brings us
-        here again, for what falls to us then."""
+        """After a violent end: what fell to us and is not a supervisor is a dead one's job. Each of them that
+        dies brings us here again, for what falls to us then."""
         for pid in procfs.children(os.getpid()):
             if pid not in self.tags:
-                try:
+                with suppress(OSError):
                     os.kill(pid, signal.SIGKILL)  # our child, not reaped: the pid is its own
-                except OSError:
-                    pass
         if tag is not None:
-            try:
+            with suppress(OSError):  # the daemon is going
                 self.channel.send(record.to_json({"tag": tag, "event": "gone"}).encode("ascii"))
-            except OSError:
-                pass  # the daemon is going
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Order:
-    """All that a supervisor needs. Travels in a memfd: an environment is never on a disk or a command line."""
+    """All that a supervisor needs. Travels in a memfd: an environment is never on a disk or a command
+    line."""
 
     tag: str
     job_id: str

@@ -1,7 +1,8 @@
 """Ending what a supervisor that was itself killed has left of its job.
 
-The control group knows everybody. Without one (and when the keeper, to which orphans fall, is gone as well) they are found by
-the tag in the environment they were started with, and by descent from those and from the first process.
+The control group knows everybody. Without one (and when the keeper, to which orphans fall, is gone as well)
+they are found by the tag in the environment they were started with, and by descent from those and from the
+first process.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""The daemon's side of the keeper, and the only part of it that others import. Everything done as a person goes through here.
+"""The daemon's side of the keeper, and the only part of it that others import. Everything done as a person
+goes through here.
 
-Works without asyncio; every method may be called from any thread. One thread of its own listens to the supervisors' news and to
-the keeper, and starts the keeper again when it has died.
+Works without asyncio; every method may be called from any thread. One thread of its own listens to the
+supervisors' news and to the keeper, and starts the keeper again when it has died.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,8 @@ _log = logging.getLogger(__name__)
 class Persons:
     """Starts the keeper and speaks with it, reads the records, opens a person's files.
 
-    `on_news(tag)` is called from a thread of its own whenever there is something new to see of that attempt: then `look`.
+    `on_news(tag)` is called from a thread of its own whenever there is something new to see of that attempt:
+    then `look`.
     """
 
     def __init__(
@@ -60,7 +62,7 @@ class Persons:
         self.containment = containment
         self.cgroup_parent = cgroup_parent
         self.on_news = on_news
-        self._boot_id = procfs.boot_id()
+        self.boot_id = procfs.boot_id()
         self._link: Link | None = None
         self._linking = threading.Lock()
         self._fates: dict[str, Fate] = {}
@@ -73,7 +75,7 @@ class Persons:
         """Start the keeper. Raises Invalid when the containment asked for cannot be had here, Unavailable."""
         self.attempts.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._directory = os.open(self.attempts, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._flights = Flights(self._directory, self._boot_id)
+        self._flights = Flights(self._directory, self.boot_id)
         self._news = self._bind_news()
         self._end, self._closing = os.pipe()
         self._base = ladder.base(self.cgroup_parent, self.state_dir)
@@ -154,7 +156,7 @@ class Persons:
         try:
             tag = look.check_tag(json.loads(data)["tag"])
             self.on_news(tag)
-        except Exception:  # whoever may write to the socket, and whatever the listener does: the next news is to be heard
+        except Exception:  # of whoever wrote to the socket, or of the listener: the next news is to be heard
             _log.exception("news that could not be used: %r", data[:200])
 
     def _hear_keeper(self, link: Link | None) -> None:
@@ -188,7 +190,8 @@ class Persons:
     def launch(self, order: Order) -> Record:
         """Run it: returns when its first process runs, or has failed to start (LAUNCH_FAILED), or has ended.
 
-        Raises Refused (never, for this person) or Unavailable (nothing is known: ask `find`). Waits about 10 s at most.
+        Raises Refused (never, for this person) or Unavailable (nothing is known: ask `find`). Waits about 10
+        s at most.
         """
         if not self.may_run_as(order.user):
             raise Refused(f"this daemon runs jobs as {own_name()!r} only, not as {order.user!r}")
@@ -234,15 +237,15 @@ class Persons:
     def look(self, tag: str) -> Look | None:
         """What is known of that attempt; None: there is no record (which may still come, see `find`)."""
         try:
-            return look.look(tag, self._directory, self._boot_id)
+            return look.look(tag, self._directory, self.boot_id)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise Unavailable(f"the record of {tag} cannot be read: {error}") from error
 
     def find(self, tag: str) -> Look | None:
         """Like `look`, but None is certain: no record, and no order under way that could still make one.
 
-        Raises Unavailable as long as one could. What was ordered before a reboot and left no record is node lost: whether it
-        ran is not known, and it is not run again.
+        Raises Unavailable as long as one could. What was ordered before a reboot and left no record is node
+        lost: whether it ran is not known, and it is not run again.
         """
         seen = self.look(tag)
         if seen:
@@ -263,7 +266,8 @@ class Persons:
             fate.close()
 
     def kill(self, tag: str, now: bool = False) -> None:
-        """Ask its supervisor to end the job: TERM, grace, KILL; KILL at once if `now`. Idempotent; does not wait."""
+        """Ask its supervisor to end the job: TERM, grace, KILL; KILL at once if `now`. Idempotent; does not
+        wait."""
         seen = self.look(tag)
         if not (seen and seen.alive and seen.same_boot):
             return
@@ -289,7 +293,8 @@ class Persons:
                     os.unlink(tag, dir_fd=self._directory)
 
     def clear_orphans(self, tag: str) -> tuple[str, ...]:
-        """KILL what a supervisor that is gone has left. What is still there, in words; () is certain as far as the rung goes."""
+        """KILL what a supervisor that is gone has left. What is still there, in words; () is certain as far
+        as the rung goes."""
         seen = self.look(tag)
         if seen is None or seen.alive or not seen.same_boot:
             return ()
@@ -298,16 +303,18 @@ class Persons:
     # files
 
     def open(self, user: str, root: str, path: str) -> int:
-        """A file descriptor to read a regular file beneath `root`, opened as the person; the caller closes it.
+        """A file descriptor to read a regular file beneath `root`, opened as the person; the caller closes
+        it.
 
-        No link is followed below root, and no FIFO or device is opened. Raises Invalid (the path leads outside), NotFound,
-        Forbidden, Unavailable.
+        No link is followed below root, and no FIFO or device is opened. Raises Invalid (the path leads
+        outside), NotFound, Forbidden, Unavailable.
         """
         self._check_person(user)
         return files.open_beneath(root, path)
 
     def listing(self, user: str, root: str, path: str = "") -> list[Entry]:
-        """What is in that directory beneath `root`, by name; of a file, the file itself. Raises as `open` does."""
+        """What is in that directory beneath `root`, by name; of a file, the file itself. Raises as `open`
+        does."""
         self._check_person(user)
         return files.list_beneath(root, path)
 
@@ -318,7 +325,12 @@ class Persons:
     def doctor(self) -> dict[str, Any]:
         """How jobs are contained here, why so, and what could escape."""
         link = self._keeper()
-        found = {"rung": link.rung, "why": link.why, "escapes": ladder.ESCAPES[link.rung], "keeper": link.process.pid}
+        found: dict[str, Any] = {
+            "rung": link.rung,
+            "why": link.why,
+            "escapes": ladder.ESCAPES[link.rung],
+            "keeper": link.process.pid,
+        }
         if link.rung == "cgroup":
             with suppress(OSError):
                 found["controllers"] = containment.read(f"{self._base}/cgroup.subtree_control").split()

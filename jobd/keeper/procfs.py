@@ -12,7 +12,8 @@ def _stat(pid: int) -> list[str]:
 
 
 def start_ticks(pid: int) -> int | None:
-    """When it was started, in ticks since boot: with the pid and the boot id, an identity. None: there is no such process."""
+    """When it was started, in ticks since boot: with the pid and the boot id, an identity. None: there is no
+    such process."""
     try:
         return int(_stat(pid)[19])
     except OSError:
@@ -43,7 +44,8 @@ def words(pid: int) -> str:
 
 
 def children(pid: int) -> list[int]:
-    """Its children, those of all its threads. A look, no promise: one that is just being made or ends may be missed."""
+    """Its children, those of all its threads. A look, no promise: one that is just being made or ends may be
+    missed."""
     found: list[int] = []
     try:
         for task in os.listdir(f"{PROC}/{pid}/task"):

@@ -1,13 +1,15 @@
-"""The record of one attempt, as its supervisor writes it: `attempts/<tag>`, one page, JSON lines padded with NULs.
+"""The record of one attempt, as its supervisor writes it: `attempts/<tag>`, one page, JSON lines padded with
+NULs.
 
-    {"version": 1, "tag": .., "supervisor": .., "supervisor_ticks": .., "boot_id": .., "rung": .., "cgroup": .., "claimed": ..}
-    {"pid": .., "ticks": .., "started": ..}
-    {"survivors": [..]}                             only after a KILL that has not worked yet; the next line takes its place
-    {"over": true, "exit_code": .., "signal": .., "condition": .., "message": .., "ended": .., "wall": .., "cpu": .., ..}
+    {"version": 1, "tag", "supervisor", "supervisor_ticks", "boot_id", "rung", "cgroup", "notes", "claimed"}
+    {"pid", "ticks", "started"}
+    {"survivors"}       only after a KILL that has not worked yet; the next line takes its place
+    {"over": true, "exit_code", "signal", "condition", "message", "survivors", "ended", "wall", "cpu", ..}
 
-A line counts when its newline is there; later lines add to earlier ones. The whole page is written at the claim, so the end can
-be written on a full disk. The file is locked before it has its name, so that nobody sees it unlocked while its writer lives.
-This format is all that crosses versions of jobd: fields may be added, never change their meaning.
+A line counts when its newline is there; later lines add to earlier ones. The whole page is written at the
+claim, so the end can be written on a full disk. The file is locked before it has its name, so that nobody
+sees it unlocked while its writer lives. This format is all that crosses versions of jobd: fields may be
+added, never change their meaning.
 """
 
 import fcntl
@@ -42,8 +44,8 @@ class Writer:
         return data
 
     def sync(self) -> None:
-        """Make it survive a power cut: the page, then its name. A record that the daemon has already taken over and removed
-        needs neither."""
+        """Make it survive a power cut: the page, then its name. A record that the daemon has already taken
+        over and removed needs neither."""
         if os.fstat(self.fd).st_nlink:
             os.fsync(self.fd)
             directory = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
@@ -52,7 +54,8 @@ class Writer:
 
 
 def claim(tag: str, facts: dict[str, object]) -> Writer | None:
-    """Make the record in the present directory; None: somebody has it already. Raises OSError: no space, say."""
+    """Make the record in the present directory; None: somebody has it already. Raises OSError: no space,
+    say."""
     hidden = f".{tag}.{os.getpid()}"
     fd = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     try:

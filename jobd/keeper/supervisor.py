@@ -1,7 +1,8 @@
-"""One job's guardian, forked from the keeper: claims the attempt, starts the program, waits, ends it, writes the record.
+"""One job's guardian, forked from the keeper: claims the attempt, starts the program, waits, ends it, writes
+the record.
 
-It needs nobody: the daemon and the keeper may die, be replaced or upgraded. All signals are blocked and taken one by one with
-sigtimedwait, so there are no handlers, no races and, while the job runs, no wake-ups:
+It needs nobody: the daemon and the keeper may die, be replaced or upgraded. All signals are blocked and taken
+one by one with sigtimedwait, so there are no handlers, no races and, while the job runs, no wake-ups:
 
     SIGCHLD   look who has ended
     SIGUSR1   kill: TERM to everything, grace, KILL to everything (the daemon's way to ask)
@@ -10,22 +11,24 @@ sigtimedwait, so there are no handlers, no races and, while the job runs, no wak
 
 The life of a job is a line of stages, and the time of the next step is `deadline`:
 
-    starting --exec--> running --first process ended, time limit, kill--> terminating --grace--> killing --nothing left--> over
+    starting --exec--> running --first process ended, time limit, kill--> terminating --grace--> killing
+    --nothing left--> over
 
-A job is over when the supervisor has no child left and its containment is empty; never earlier, whoever asks. What cannot be
-killed (a process in uninterruptible sleep, another user's) keeps a killed job in "killing", with its survivors in the record;
-a job that ended by itself is given up on after `PATIENCE`, and its record names what it left behind.
+A job is over when the supervisor has no child left and its containment is empty; never earlier, whoever asks.
+What cannot be killed (a process in uninterruptible sleep, another user's) keeps a killed job in "killing",
+with its survivors in the record; a job that ended by itself is given up on after `PATIENCE`, and its record
+names what it left behind.
 """
 
 from __future__ import annotations
 
+import _socket
 import marshal
 import os
 import select
 import signal
 import time
-
-import _socket
+from contextlib import suppress
 
 from jobd.keeper import procfs, record
 from jobd.keeper.child import become
@@ -44,10 +47,11 @@ _HEARD = (signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM)
 
 
 def supervise(tag: str, order_fd: int, reply: int, flight: int, rung: str, base: str) -> None:
-    """The whole life of a supervisor, in a fresh fork with all signals blocked and the attempts' directory as its own.
+    """The whole life of a supervisor, in a fresh fork with all signals blocked and the attempts' directory as
+    its own.
 
-    `reply` is closed when the record is worth a look, or when there will be none (a reason may be written to it before);
-    `flight` is the lock that says that an order is still under way.
+    `reply` is closed when the record is worth a look, or when there will be none (a reason may be written to
+    it before); `flight` is the lock that says that an order is still under way.
     """
     procfs.rename_self("jobd-job")
     order = _read_order(order_fd)
@@ -132,7 +136,8 @@ class Supervisor:
             self.tree.leader = self.pid  # type: ignore[attr-defined]
 
     def _settle_start(self) -> None:
-        """Wait until the program runs or could not be started; a kill is heard meanwhile (a dead file server can hold us)."""
+        """Wait until the program runs or could not be started; a kill is heard meanwhile (a dead file server
+        can hold us)."""
         poll = select.poll()
         poll.register(self.failed, select.POLLIN | select.POLLHUP)
         while not poll.poll(50):
@@ -208,8 +213,8 @@ class Supervisor:
         self.pause = 0.0005
 
     def _kill(self, now: float) -> None:
-        """Again and again, since a process that forks as fast as it can is missed once in a while; slower and slower, since
-        one that sleeps in the kernel takes its time."""
+        """Again and again, since a process that forks as fast as it can is missed once in a while; slower and
+        slower, since one that sleeps in the kernel takes its time."""
         self.tree.kill()
         self.pause = min(self.pause * 2, 1.0)
         self.deadline = now + self.pause
@@ -243,8 +248,8 @@ class Supervisor:
             os.close(self.reply)
         self.tree.remove()
         tell({"tag": self.tag, "event": "ended"})
-        # Only now: the daemon that heard it has the end in its own store, durably, before anybody is told of it; this is for
-        # a daemon that is away.
+        # Only now: the daemon that hears it has the end in its own store, durably, before anybody is told of
+        # it. This is for a daemon that is away.
         self.record.sync()
         os.close(self.record.fd)
 
@@ -272,8 +277,9 @@ class Supervisor:
         }
 
     def _write_end(self, facts: dict[str, object]) -> None:
-        """The space is ours, but a file system can still fail (a quota, a copy-on-write one that is full): try until it works.
-        Until then the job counts as running, which is better than an ending that nobody knows."""
+        """The space is ours, but a file system can still fail (a quota, a copy-on-write one that is full):
+        try until it works. Until then the job counts as running, which is better than an ending that nobody
+        knows."""
         pause = 0.1
         while True:
             try:
@@ -299,9 +305,7 @@ def _let_go_of_streams() -> None:
 
 def tell(news: dict[str, object]) -> None:
     """Tell the daemon, if there is one; it need not hear."""
-    try:
+    with suppress(OSError):
         channel = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
         channel.settimeout(3.0)
         channel.sendto(record.to_json(news).encode("ascii"), _NEWS)
-    except OSError:
-        pass

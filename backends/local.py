@@ -1,0 +1,168 @@
+"""This machine. A client of the keeper, which does all the work (see jobd/keeper/__init__.py): here its
+records become reports.
+
+The local id is the pid of the job's first process; who that is exactly (start time, boot id) is in the
+handle. Nothing here goes by a pid: kill reaches the supervisor, which is known by its record, its lock and
+its start time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from jobd.backend import Backend, Phase, Placed, Report, Ticket, Usage
+from jobd.errors import Invalid, Unavailable
+from jobd.keeper.persons import Look, Order, Persons, Record
+from jobd.status import Condition
+
+_RECORD = "supervisor's record"
+
+
+class LocalBackend(Backend):
+    """Takes no options of its own: how jobs are contained is the keeper's business, one way for the whole
+    daemon."""
+
+    persons: Persons
+
+    def __init__(self, options: Mapping[str, Any], persons: Any) -> None:
+        if options:
+            raise Invalid(f"the local backend has no options (found {', '.join(sorted(options))})")
+        super().__init__(options, persons)
+
+    def submit(self, ticket: Ticket) -> Placed:
+        record = self.persons.launch(_order(ticket))
+        return self._placed(ticket, Look(record, alive=not record.over, same_boot=True))
+
+    def find(self, ticket: Ticket) -> Placed | None:
+        look = self.persons.find(ticket.tag)
+        return self._placed(ticket, look) if look else None
+
+    def poll(self, placed: Collection[Placed]) -> Mapping[str, Report]:
+        reports = ((each.tag, self._poll_one(each)) for each in placed)
+        return {tag: report for tag, report in reports if report}
+
+    def kill(self, placed: Placed) -> None:
+        self.persons.kill(placed.tag)
+
+    def forget(self, placed: Collection[Placed]) -> None:
+        self.persons.forget([each.tag for each in placed])
+
+    def _placed(self, ticket: Ticket, look: Look) -> Placed:
+        record = look.record
+        handle = {
+            "ticks": record.ticks,
+            "boot_id": record.boot_id,
+            "supervisor": record.supervisor,
+            "supervisor_ticks": record.supervisor_ticks,
+        }
+        local_id = str(record.pid) if record.pid else ""
+        submitted = record.claimed or time.time()
+        return Placed(local_id, ticket.tag, ticket.user, submitted, handle, self._report(look))
+
+    def _poll_one(self, placed: Placed) -> Report | None:
+        try:
+            look = self.persons.look(placed.tag)
+        except Unavailable as trouble:
+            # One record that cannot be read is no reason to know nothing of the others; and it ends nothing.
+            return Report(Phase.RUNNING, "none", reason=str(trouble))
+        if look:
+            return self._report(look)
+        # A record that was not on the disk yet when the power went.
+        return _node_lost() if placed.handle.get("boot_id") != self.persons.boot_id else None
+
+    def _report(self, look: Look) -> Report:
+        if look.record.over:
+            return _ended(look.record)
+        if not look.same_boot:
+            return _node_lost(look.record)
+        return _running(look.record) if look.alive else self._gone(look.record)
+
+    def _gone(self, record: Record) -> Report:
+        """Its supervisor was killed: what is left of the job is ended, and how it would have ended nobody can
+        say."""
+        survivors = self.persons.clear_orphans(record.tag)
+        details = _details(record) | ({"survivors": list(survivors)} if survivors else {})
+        phase = Phase.RUNNING if survivors else Phase.ENDED
+        return Report(
+            phase,
+            "supervisor gone",
+            local_id=_local_id(record),
+            condition=None if survivors else Condition.LOST,
+            reason="the job's supervisor was killed",
+            started=record.started,
+            details=details,
+        )
+
+
+def _order(ticket: Ticket) -> Order:
+    return Order(
+        tag=ticket.tag,
+        job_id=ticket.job_id,
+        user=ticket.user,
+        argv=ticket.argv,
+        directory=ticket.directory,
+        workspace=ticket.workspace,
+        stdout=ticket.stdout,
+        stderr=ticket.stderr,
+        stdin=ticket.stdin,
+        environment=dict(ticket.environment),
+        memory=ticket.memory,
+        time_limit=ticket.time_limit,
+        kill_grace=ticket.kill_grace,
+    )
+
+
+def _running(record: Record) -> Report:
+    if record.pid is None:
+        return Report(Phase.QUEUED, _RECORD, reason="being started", details=_details(record))
+    return Report(
+        Phase.RUNNING, _RECORD, local_id=_local_id(record), started=record.started, details=_details(record)
+    )
+
+
+def _ended(record: Record) -> Report:
+    return Report(
+        Phase.ENDED,
+        _RECORD,
+        local_id=_local_id(record),
+        exit_code=record.exit_code,
+        signal=record.signal,
+        condition=_condition(record.condition),
+        reason=record.message,
+        started=record.started,
+        ended=record.ended,
+        usage=Usage(record.wall, record.cpu, record.peak_memory),
+        details=_details(record),
+    )
+
+
+def _node_lost(record: Record | None = None) -> Report:
+    return Report(
+        Phase.ENDED,
+        "boot id",
+        local_id=_local_id(record) if record else None,
+        condition=Condition.NODE_LOST,
+        reason="the machine was started again",
+        started=record.started if record else None,
+        details=_details(record) if record and record.rung else {},
+    )
+
+
+def _local_id(record: Record) -> str | None:
+    return str(record.pid) if record.pid else None
+
+
+def _details(record: Record) -> dict[str, Any]:
+    found: dict[str, Any] = {"containment": record.rung}
+    if record.survivors:
+        found["survivors"] = list(record.survivors)
+    if record.notes:
+        found["notes"] = list(record.notes)
+    return found
+
+
+def _condition(word: str | None) -> Condition | None:
+    """Of a word that a later version wrote: judge by exit code and signal."""
+    return Condition(word) if word in set(Condition) else None
