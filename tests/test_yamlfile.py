@@ -127,7 +127,7 @@ def test_keys_are_always_text() -> None:
         ("a: 1\nb: 2\na: 3", "f.yaml:3:1: a: this key comes twice (expected once; the first is on line 1)"),
         ("a:\n  - {b: 1, b: 2}", "f.yaml:2:12: a.0.b: this key comes twice (expected once; the first is on "),
         ("a: &x 1\nb: *x", "f.yaml:2:4: aliases (*name) are not taken here (expected the value itself)"),
-        ("a: !!python/object:os.system x", "f.yaml:1:4: tags (tag:yaml.org,2002:python/object:os.system) are "),
+        ("a: !!python/object:os.system x", "f.yaml:1:4: tags (tag:yaml.org,2002:python/object:os.system) "),
         ("a: !!set {b}", "f.yaml:1:4: tags (tag:yaml.org,2002:set) are not taken here (expected a plain "),
         ("a: 1\n---\nb: 2", "f.yaml:2:1: a second document starts here (expected one per file)"),
         ("a:\n\t- b", "f.yaml:2:1: there is a tab here (expected spaces: YAML takes no tabs "),
