@@ -104,9 +104,8 @@ def parser_of(verb: str) -> Parser:
 
 
 def _module(verb: str) -> ModuleType:
-    import importlib
-
-    return importlib.import_module(f"jobd.cli.{VERBS[verb][0]}")
+    module: ModuleType = __import__(f"jobd.cli.{VERBS[verb][0]}", fromlist=["main"])
+    return module
 
 
 def _carry_out(verb: str, options: object) -> int:

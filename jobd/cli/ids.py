@@ -8,7 +8,6 @@ one cannot be undone. `last` is the job that you submitted last.
 from __future__ import annotations
 
 import os
-import re
 import sys
 
 from jobd.errors import Invalid, NotFound
@@ -20,8 +19,9 @@ if TYPE_CHECKING:
     from jobd.client import Client
 
 HELP = "an id or the beginning of one, a name, `last`, or - to read them from standard input"
-_WHOLE = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}-[0-9]{3}")
-_PART = re.compile(r"[0-9a-f][0-9a-f-]*")
+WHOLE = 40
+"""Characters of an id."""
+_ID = frozenset("0123456789abcdef-")
 _SHOWN = 5
 
 
@@ -38,7 +38,7 @@ def words(arguments: Iterable[str]) -> Iterator[str]:
 def find(client: Client, word: str, *, hidden: bool = False) -> str:
     """The id of the job that is meant. Raises NotFound; Invalid when several jobs are. hidden: look among
     deleted jobs."""
-    if _WHOLE.fullmatch(word):
+    if len(word) == WHOLE and _ID.issuperset(word):
         return word
     if word == "last":
         return _last(client, hidden)
@@ -62,7 +62,7 @@ def _last(client: Client, hidden: bool) -> str:
 def _candidates(client: Client, word: str, hidden: bool) -> dict[str, str]:
     """Name by id, of the jobs that the word fits."""
     searches = [{"name": word}]
-    if _PART.fullmatch(word):
+    if _ID.issuperset(word):
         searches.append({"id.like": f"{word}*"})
     found = {}
     for search in searches:

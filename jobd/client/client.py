@@ -355,7 +355,8 @@ class Client:
 
     def _connection(self) -> wire.Connection:
         if self._pid != os.getpid():  # a fork: the connections are our parent's
-            self._idle, self._pid = [], os.getpid()
+            self._pid = os.getpid()
+            self.close()
         try:
             return self._idle.pop()
         except IndexError:
@@ -477,7 +478,7 @@ class _Trial:
 
     def _unreachable(self, error: OSError) -> str:
         host = self.client.host
-        reason = (error.strerror or str(error)).lower()
+        reason = error.strerror.lower() if error.strerror else str(error)
         if host.state and not self.client._met and not host.alive():
             return f"no jobd of yours is running ({host}: {reason}); `jobctl run` starts one"
         kind = "the system's jobd" if host.system else "the jobd"

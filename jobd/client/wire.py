@@ -11,7 +11,6 @@ between threads at the same time.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import socket
 import struct
@@ -124,9 +123,10 @@ class Connection:
             raise Lost(str(error) or "no reply") from error
 
     def _send(self, message: bytes) -> None:
-        # A server may refuse a large body before it has read it: then its reply is there to be read.
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        try:
             self._socket.sendall(message)
+        except (BrokenPipeError, ConnectionResetError):
+            return  # a server may refuse a large body before it has read it: its reply is there to be read
 
     def _reply(self) -> Response:
         code = 100
