@@ -110,9 +110,11 @@ def silence(seconds: float) -> Step:
     return step
 
 
-def chunked(*pieces: bytes, whole: bool = True) -> Step:
+def chunked(*pieces: bytes, whole: bool = True, **headers: str) -> Step:
     def step(connection: socket.socket, _: Request) -> None:
-        connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        more = [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+        head = ["HTTP/1.1 200 OK", "Transfer-Encoding: chunked", *more, "", ""]
+        connection.sendall("\r\n".join(head).encode())
         for piece in pieces:
             connection.sendall(b"%x\r\n%s\r\n" % (len(piece), piece))
         if whole:
@@ -280,11 +282,16 @@ def test_wait_asks_in_slices_and_times_out(server: Server, client: Client) -> No
 
 
 def test_log_is_followed_over_a_broken_connection(server: Server, client: Client) -> None:
-    running, over = reply({"status": "RUNNING"}), reply({"status": "FINISHED"})
-    server.does(running, chunked(b"one\n", b"tw", whole=False), running, chunked(b"o\n"), over, chunked())
+    server.does(chunked(b"one\n", b"tw", whole=False), drop, chunked(b"o\n"))
     assert b"".join(client.logs("1-007", follow=True)) == b"one\ntwo\n"
-    asked = [request.target for request in server.requests if "logs" in request.target]
-    assert [target.rpartition("offset=")[2] for target in asked] == ["0", "6", "8"]
+    asked = [request.target.rpartition("offset=")[2] for request in server.requests]
+    assert asked == ["0", "6", "6"]
+
+
+def test_followed_tail_goes_on_from_where_the_server_began(server: Server, client: Client) -> None:
+    server.does(chunked(b"ab", whole=False, jobd_log_offset="98"), chunked(b"c"))
+    assert b"".join(client.logs("1-007", follow=True, offset=-2)) == b"abc"
+    assert [request.target.rpartition("offset=")[2] for request in server.requests] == ["-2", "100"]
 
 
 def test_log_cut_short_is_not_taken_for_whole(server: Server, client: Client) -> None:

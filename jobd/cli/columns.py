@@ -8,6 +8,7 @@ import time
 
 from jobd.cli import text
 from jobd.cli.table import Column
+from jobd.errors import Fault, Invalid
 from jobd.status import TERMINAL
 
 TYPE_CHECKING = False
@@ -110,9 +111,13 @@ class Choice:
         chosen = [KNOWN.get(name) or _field(name) for name in names]
         self.columns = [column for column, _, _ in chosen]
         self.fields = list(dict.fromkeys(field for _, fields, _ in chosen for field in fields))
+        self._free = [name for name in names if name not in KNOWN]
         self._shows = [show for _, _, show in chosen]
 
     def row(self, job: Job) -> list[str]:
+        for field in self._free:
+            if field.partition(".")[0] not in job:
+                raise Invalid(Fault(f"-o {field}", "there is no such column", ", ".join(KNOWN)))
         return [show(job) for show in self._shows]
 
 

@@ -15,7 +15,7 @@ from jobd.errors import JobdError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
     from typing import Any
 
     from jobd.cli.parser import Parser
@@ -35,7 +35,7 @@ def main(session: Session, verb: str) -> int:
     client.patience = 1.0
     health: dict[str, Any] | None
     try:
-        health = client.health()
+        health = {**client.health(), **client.doctor()}
         reached = " ", f"the daemon at {client.host} answers"
     except JobdError as error:
         health = None
@@ -61,15 +61,10 @@ def _daemon(health: dict[str, Any], host: Host) -> Iterator[Finding]:
         (" " if version == jobd.__version__ else "-"),
         f"jobd {version}, pid {health.get('pid')}, {host.kind}",
     )
-    for field, label in (("configFile", "configuration"), ("stateDir", "state"), ("mode", "mode")):
-        if health.get(field):
-            yield " ", f"{label}: {health[field]}"
     if isinstance(containment := health.get("containment"), dict):
         yield from _containment(containment)
-    for system in health.get("systems") or []:
-        if isinstance(system, dict):
-            well = system.get("status", "UP") == "UP"
-            yield (" " if well else "!"), f"execution system {system.get('id')}: {system.get('status')}"
+    for system, trouble in (health.get("systems") or {}).items():
+        yield ("!" if trouble else " "), f"execution system {system}: {trouble or 'well'}"
 
 
 def _containment(found: dict[str, Any]) -> Iterator[Finding]:
@@ -79,13 +74,10 @@ def _containment(found: dict[str, Any]) -> Iterator[Finding]:
         (" " if rung == "cgroup" else "-"),
         f"jobs are held together by: {rung}. {found.get('why') or ''}".rstrip(),
     )
-    for key in ("escapes", "escape", "can_escape"):
-        for escape in _several(found.get(key)):
-            yield "-", f"what can escape it: {escape}"
-
-
-def _several(value: object) -> Iterable[object]:
-    return value if isinstance(value, list | tuple) else [value] if value else []
+    if found.get("escapes"):
+        yield "-", f"what can escape that: {found['escapes']}"
+    if not found.get("memory_limit"):
+        yield "-", "memory limits are not enforced here: there is no cgroup with a memory controller to use"
 
 
 def _files(host: Host) -> Iterator[Finding]:

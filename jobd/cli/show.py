@@ -66,7 +66,7 @@ def _facts(session: Session, job: Job) -> Iterator[tuple[str, str]]:
     yield "started", _time(job.get("startTime"))
     yield "ended", _time(job.get("endTime"))
     yield "used", _usage(job)
-    yield "files", str(job.get("workPath") or job.get("outputPath") or "")
+    yield "files", str(job.get("outputPath") or "")
     yield "again of", str(job.get("resubmitOf") or "")
     yield "held by", _containment(job)
     yield "daemon", str(session.client().host)

@@ -13,13 +13,7 @@ if TYPE_CHECKING:
 
     from jobd.cli.session import Session
 
-SYSTEM = {
-    "id": "ID",
-    "default": "DEFAULT",
-    "status": "STATUS",
-    "scheduler": "SCHEDULER",
-    "description": "DESCRIPTION",
-}
+SYSTEM = {"id": "ID", "default": "DEFAULT", "status": "STATUS", "description": "DESCRIPTION"}
 QUEUE = {
     "name": "NAME",
     "default": "DEFAULT",

@@ -30,6 +30,9 @@ FIRST_PATIENCE = 5.0
 """Seconds of trying a daemon that has not answered once yet."""
 LONGEST_PAUSE = 2.0
 
+LOG_OFFSET = "jobd-log-offset"
+"""The header that says where in a log a reply begins."""
+
 _ERRORS: dict[int, type[JobdError]] = {
     403: Forbidden,
     404: NotFound,
@@ -256,7 +259,7 @@ class Client:
             "GET", target(path, {"offset": f"-{size}"}), {}, None, self.timeout, whole=False
         )
         content = b"".join(self._body(reply))
-        return int(reply.headers.get("x-log-offset", 0)), content
+        return int(reply.headers.get(LOG_OFFSET, 0)), content
 
     def outputs(self, job_id: str, path: str = "") -> Iterator[Job]:
         """The files below the job's directory, one level."""
@@ -286,6 +289,11 @@ class Client:
 
     def health(self) -> Job:
         result: Job = self._ask("GET", "/healthz")
+        return result
+
+    def doctor(self) -> Job:
+        """How jobs are held together on the daemon's machine, and which systems do not answer."""
+        result: Job = self._ask("GET", "/doctor")
         return result
 
     # ---- requests
@@ -486,25 +494,21 @@ class _Trial:
 
 
 def follow_log(client: Client, job_id: str, stream: str, offset: int) -> Iterator[bytes]:
-    """Goes on where it was whenever a reply ends, since a daemon that shuts down ends it too: over when the
-    job is, and a further request brings nothing more."""
+    """Goes on where it was whenever the connection is cut. Only a whole reply means that this was all."""
     path = f"/jobs/v2/{quote(job_id)}/logs/{quote(stream)}"
     while True:
-        over = client.status(job_id) in TERMINAL
-        reply = client.exchange(
-            "GET", target(path, {"follow": "true", "offset": str(offset)}), {}, None, None, whole=False
-        )
-        before = offset
+        query = {"follow": "true", "offset": str(offset)}
+        reply = client.exchange("GET", target(path, query), {}, None, None, whole=False)
+        offset = int(reply.headers.get(LOG_OFFSET, offset))
         try:
             for piece in reply.pieces():
                 offset += len(piece)
                 yield piece
+            return
         except wire.Lost:
             continue
         finally:
             client._give_back(reply)
-        if over and offset == before:
-            return
 
 
 def plain_request(command: Sequence[str], fields: Mapping[str, Any]) -> dict[str, Any]:
