@@ -195,10 +195,11 @@ def contain(rung: str, base: str, tag: str, memory: int | None) -> Descendants:
 
 
 def try_cgroup(base: str) -> str:
-    """Can jobs be held in control groups below `base`, which is made if absent? "" or why not. Forks to
-    see."""
+    """Can jobs be held in control groups below `base`, which is made if absent (but nothing above it)? ""
+    or why not. Forks to see."""
     try:
-        os.makedirs(base, 0o755, exist_ok=True)
+        with suppress(FileExistsError):
+            os.mkdir(base, 0o755)
         enable_controllers(base)
         trial = ControlGroup(f"{base}/.trial-{os.getpid()}")
     except OSError as error:

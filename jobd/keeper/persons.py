@@ -102,8 +102,10 @@ class Persons:
             if self._link:
                 self._link.close()
                 self._link = None
-        with suppress(FileNotFoundError):
+        with suppress(OSError):
             os.unlink(self.state_dir / "news.sock")
+        with suppress(OSError):  # not empty: jobs run on
+            os.rmdir(self._base)
         self._news.close()
         self._flights.close()
         for fate in self._fates.values():
