@@ -1,8 +1,8 @@
 """What comes in a request's body: JSON, a form, or multipart, of bounded size and depth, in bounded time.
 
 A form's values are text; fields that are lists or mappings may be given as JSON in it, and `command` by
-saying it several times. What looks like JSON is read as JSON even when its type says form, as `curl -d '{..}'`
-sends it. In multipart, the file `fileToUpload` is the request.
+saying it several times. What looks like JSON is read as JSON even when its type says form, which is how
+`curl -d '{..}'` sends it. In multipart, the file `fileToUpload` is the request.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is inside, as it goes over the wire (wire.py has the shapes). Pure, and made for lists of thousands."""
+"""What is inside, as it goes over the wire (wire.py has the shapes). Pure, and fit for long lists."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def whole(job: Job, base: str, settings: Settings, seen: float | None = None) ->
         "tag": job.tag,
         "resubmitOf": job.resubmit_of,
         "containment": job.details.get("containment"),
-        "lastSeen": moment(job.ended if job.over else seen),
+        "lastSeen": _last_seen(job, seen),
         "details": job.details,
         "_links": _links(job, base, settings),
     }
@@ -138,6 +138,11 @@ def _outcome(job: Job) -> str | None:
     if not job.over:
         return None
     return "FINISHED" if job.status is Status.FINISHED else "FAILED"
+
+
+def _last_seen(job: Job, seen: float | None) -> str | None:
+    """`seen`: when the job's system last said anything, which says nothing of a job that it has not got."""
+    return moment(job.ended) if job.over else moment(seen) if job.local_id else None
 
 
 def _asked(at: float | None, by: str | None) -> Json | None:
@@ -172,7 +177,7 @@ def why(job: Job, words: str, seen: float | None, base: str) -> Json:
         "evidence": job.evidence,
         "exitCode": job.exit_code,
         "signal": job.signal,
-        "lastSeen": moment(job.ended if job.over else seen),
+        "lastSeen": _last_seen(job, seen),
         "_links": _self(job_href(base, job.id)),
     }
 

@@ -245,7 +245,11 @@ class Health(Wire):
 
 
 class Doctor(Wire):
-    containment: dict[str, Any] = Field(description="how jobs on this machine are held, and what can escape")
+    state_dir: str | None
+    config_file: str | None
+    containment: dict[str, Any] | None = Field(
+        description="how jobs on this machine are held, and what can escape"
+    )
     systems: dict[str, str] = Field(description="by system: why it does not answer; empty while it does")
     connections: int
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import PurePosixPath
 
 from jobd.errors import Fault, Invalid, NotFound
@@ -57,7 +57,7 @@ class Log:
             self.at = max(0, self._size() + offset)
         self.at = max(0, self.at)
 
-    async def pieces(self, follow: bool) -> AsyncIterator[bytes]:
+    async def pieces(self, follow: bool) -> AsyncGenerator[bytes, None]:
         """All that there is; with `follow`, until the job's end. An empty piece says that nothing came."""
         pause = _SHORTEST
         while True:

@@ -13,6 +13,7 @@ from io import FileIO
 from pathlib import PurePosixPath
 
 from jobd.errors import NotFound
+from jobd.keeper.child import MARK
 from jobd.keeper.persons import Entry
 from jobd.verbs.desk import Caller, Desk, find
 
@@ -28,15 +29,16 @@ class Opened:
 
 
 async def listing(desk: Desk, caller: Caller, job_id: str, path: str) -> list[Entry]:
-    """By name. A job that has not got its directory yet has an empty one."""
+    """By name, without jobd's own mark. A job that has not got its directory yet has an empty one."""
     job = await find(desk, caller, job_id)
     path = path.strip("/")
     try:
-        return await asyncio.to_thread(desk.persons.listing, job.owner, job.workspace, path)
+        entries = await asyncio.to_thread(desk.persons.listing, job.owner, job.workspace, path)
     except NotFound:
         if path:
             raise
         return []
+    return entries if path else [entry for entry in entries if entry.name != MARK]
 
 
 async def media(desk: Desk, caller: Caller, job_id: str, path: str) -> Opened:

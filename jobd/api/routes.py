@@ -1,0 +1,168 @@
+"""All routes, in one table: the server (app.py) and the OpenAPI document (openapi.py) are both made from it.
+
+A slash at the end of a path is optional. `{path}` at the end of one stands for the rest, slashes and all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from jobd.api import actions, jobs, misc, outputs, systems, wire
+from jobd.api.call import MOST_ROWS, Handler
+from jobd.store.search import FIELDS
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """In the query string, or a header."""
+
+    name: str
+    schema: Mapping[str, Any]
+    description: str = ""
+    place: str = "query"
+
+
+@dataclass(frozen=True)
+class Route:
+    method: str
+    path: str
+    handler: Handler
+    summary: str
+    result: type[wire.Wire] | None = None
+    """The model of the result; of each item if `many`."""
+    many: bool = False
+    parameters: tuple[Parameter, ...] = ()
+    body: Mapping[str, Any] | None = None
+    """The schema of the body; a reference to a model by its name."""
+    body_required: bool = False
+    codes: Mapping[int, str] = field(default_factory=lambda: {200: "what was asked for"})
+    """Of success."""
+    stream: str = ""
+    """The media type of an answer that is not in the envelope."""
+    open: bool = False
+    """For everybody who can connect, not only for those whom the daemon serves."""
+
+
+def _whole_number(least: int | None = 0, most: int | None = None) -> dict[str, Any]:
+    limits = {"minimum": least, "maximum": most}
+    return {"type": "integer", **{name: limit for name, limit in limits.items() if limit is not None}}
+
+
+_TRUTH = {"type": "boolean"}
+_KEY = Parameter(
+    "Idempotency-Key",
+    {"type": "string", "maxLength": 255},
+    "The same key and body give the same answer again, the same key and another body 409.",
+    "header",
+)
+_PAGE = (
+    Parameter("limit", {**_whole_number(0), "default": MOST_ROWS}, f"rows; at most {MOST_ROWS}"),
+    Parameter("offset", {**_whole_number(0, 10**15), "default": 0}, "rows to leave out first"),
+)
+_ORDER = Parameter("order", {"type": "string", "enum": ["asc", "desc"]})
+_SEARCH = tuple(
+    Parameter(name, {"type": "string"}, f"{field.kind.expected}; with a comparison as {name}.OP: "
+              f"{' '.join(sorted(field.kind.operators))}")
+    for name, field in FIELDS.items()
+)  # fmt: skip
+_LISTING = (
+    *_PAGE,
+    Parameter("orderBy", {"type": "string", "enum": list(FIELDS)}, "the last change first, if absent"),
+    _ORDER,
+    *_SEARCH,
+)
+
+_TRUTH_IN_WORDS = {"enum": [True, False, "true", "false", 1, 0, "1", "0"]}
+_FIELDS_OF: Mapping[str, Mapping[str, Any]] = {
+    "resubmit": {name: _TRUTH_IN_WORDS for name in actions.FLAGS},
+    "resolve": {"localId": {"type": "string", "minLength": 1}, "neverSubmitted": _TRUTH_IN_WORDS},
+}
+
+
+def _object(properties: Mapping[str, Any], *required: str) -> dict[str, Any]:
+    schema = {"type": "object", "properties": dict(properties), "additionalProperties": False}
+    return {**schema, "required": list(required)} if required else schema
+
+
+_ACTION = {
+    "anyOf": [
+        _object({"action": {"enum": list(actions.ACTIONS)}}, "action"),
+        *(_object({"action": {"const": word}, **fields}, "action") for word, fields in _FIELDS_OF.items()),
+    ]
+}
+_REQUEST = {"$ref": "#/components/schemas/JobRequest"}
+_SUBMISSION = {"anyOf": [_REQUEST, {"type": "array", "items": _REQUEST, "minItems": 1}]}
+
+_DONE = {200: "done"}
+_OVER = {200: "it is over", 202: "asked for, and on record; it is not over yet"}
+_NEW = {202: "the new job"}
+_SAID: Mapping[str, tuple[str, Mapping[int, str]]] = {
+    "kill": ("End a job and all its processes", _OVER),
+    "stop": ("The same as kill", _OVER),
+    "cancel": ("The same as kill", _OVER),
+    "delete": ("Hide a job, after killing it if need be", _OVER),
+    "hide": ("The same as delete", _OVER),
+    "restore": ("Bring a hidden job back", _DONE),
+    "unhide": ("The same as restore", _DONE),
+    "undelete": ("The same as restore", _DONE),
+    "resubmit": ("A new job of the same request", _NEW),
+    "hold": ("Keep a job from starting", _DONE),
+    "release": ("Let a held job go on", _DONE),
+    "resolve": ("Say what only a person can find out of a job whose hand-over is in doubt", _DONE),
+}
+
+
+def _action(word: str) -> Route:
+    summary, codes = _SAID[word]
+    keys = (_KEY,) if word == "resubmit" else ()
+    body = _object(_FIELDS_OF.get(word, {}))
+    return Route(
+        "POST", f"{_JOB}/{word}", actions.action(word), summary, wire.Job, False, keys, body, codes=codes
+    )
+
+
+_JOBS = "/jobs/v2"
+_JOB = "/jobs/v2/{id}"
+_SYSTEM = "/systems/v2/{id}"
+_FOLLOW = Parameter("follow", _TRUTH, "until the job's end")
+_OFFSET = Parameter("offset", _whole_number(None), "bytes from the start, or from the end if negative")
+_SECONDS = Parameter("timeout", {"type": "number", "minimum": 0}, "seconds; at most 300")
+_DEFAULT = Parameter("default", _TRUTH, "only the default one, or only the others")
+_ANY_ACTION = {**_OVER, **_NEW}
+
+# The hot ones first: those with an {id} are tried one after the other.
+ROUTES: tuple[Route, ...] = (
+    Route("POST", _JOBS, jobs.submit_jobs, "Submit a job, or all of an array or none", wire.Job, False,
+          (_KEY,), _SUBMISSION, True, {201: "on disk; an array for an array"}),
+    Route("GET", _JOBS, jobs.list_jobs, "List and search", wire.Summary, True, _LISTING),
+    Route("GET", _JOB, jobs.details, "A job", wire.Job),
+    Route("DELETE", _JOB, actions.delete_job, "Hide it, after killing it if need be", wire.Job, codes=_OVER),
+    Route("POST", _JOB, actions.act, "Do something with a job", wire.Job, False, (_KEY,), _ACTION, True,
+          _ANY_ACTION),
+    Route("GET", f"{_JOB}/status", jobs.status, "Its status alone", wire.JobStatus),
+    Route("GET", f"{_JOB}/wait", jobs.wait_for, "The job, once it is over", wire.Job, False, (_SECONDS,)),
+    Route("GET", f"{_JOB}/history", jobs.history, "What happened to it", wire.Event, True, (*_PAGE, _ORDER)),
+    Route("GET", f"{_JOB}/why", jobs.why, "Why it waits, or how it ended", wire.Why),
+    Route("GET", f"{_JOB}/logs/{{stream}}", outputs.log, "What it wrote to stdout or stderr", None, False,
+          (_FOLLOW, _OFFSET), stream="text/plain"),
+    Route("GET", f"{_JOB}/outputs/listings", outputs.listings, "The files it left", wire.File, True, _PAGE),
+    Route("GET", f"{_JOB}/outputs/listings/{{path}}", outputs.listings, "One directory of them", wire.File,
+          True, _PAGE),
+    Route("GET", f"{_JOB}/outputs/media/{{path}}", outputs.media, "One file, or a range of it", None,
+          codes={200: "the file", 206: "the range"}, stream="application/octet-stream"),
+    *(_action(word) for word in actions.ACTIONS),
+    Route("GET", "/systems/v2", systems.list_systems, "Execution systems", wire.SystemSummary, True,
+          (*_PAGE, _DEFAULT)),
+    Route("GET", _SYSTEM, systems.system, "An execution system", wire.System),
+    Route("GET", f"{_SYSTEM}/queues", systems.queues, "Its queues", wire.Queue, True, _PAGE),
+    Route("GET", "/profiles/v2/{username}", systems.profile, "A person; `me` is the caller", wire.Profile),
+    Route("GET", "/events", jobs.events, "Changes of the caller's jobs, as they happen", None,
+          stream="application/x-ndjson"),
+    Route("GET", "/healthz", misc.health, "Is it well?", wire.Health, open=True),
+    Route("GET", "/doctor", misc.doctor, "What it stands on", wire.Doctor),
+    Route("GET", "/metrics", misc.metrics, "Counters, for Prometheus", None, stream="text/plain"),
+    Route("GET", "/openapi.json", misc.openapi_document, "This document", None, stream="application/json",
+          open=True),
+)  # fmt: skip
