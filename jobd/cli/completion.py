@@ -72,9 +72,13 @@ def all_verbs() -> Iterator[Verb]:
 def bash(verbs: list[Verb]) -> Iterator[str]:
     yield from """\
 # bash completion for jobctl
-_jobctl_jobs() {
-    "$@" 2>/dev/null | while read -r id name; do printf '%s\\n%s\\n' "$id" "$name"; done
-    echo last
+_jobctl_jobs() {  # compgen -W would carry out a $(..) in a job's name
+    local cur=$1 id name word; shift
+    while read -r id name; do
+        for word in "$id" "$name"; do
+            [[ -n $word && $word == "$cur"* ]] && COMPREPLY+=("$(printf %q "$word")")
+        done
+    done < <("$@" 2>/dev/null; echo last)
 }
 _jobctl() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} verb= flags= words= i
@@ -104,7 +108,7 @@ def _bash_verb(verb: Verb) -> Iterator[str]:
     yield "        esac"
     yield f'        flags="{" ".join(flag for option in verb.options for flag in option.flags)}"'
     if verb.wants_jobs:
-        yield f"        [[ $cur == -* ]] || words=$(_jobctl_jobs {verb.candidates})"
+        yield f'        [[ $cur == -* ]] || {{ _jobctl_jobs "$cur" {verb.candidates}; return; }}'
     elif verb.wants_command:
         yield '        [[ $cur == -* ]] || { COMPREPLY=($(compgen -c -f -- "$cur")); return; }'
     elif verb.choices:
@@ -124,7 +128,7 @@ def zsh(verbs: list[Verb]) -> Iterator[str]:
 #compdef jobctl
 _jobctl_jobs() {
     local -a found; local id name
-    "$@" 2>/dev/null | while read -r id name; do found+=("$id:$name" "$name:$id"); done
+    "$@" 2>/dev/null | while read -r id name; do found+=("$id:$name" "${name//:/\\:}:$id"); done
     found+=("last:the one submitted last")
     _describe job found
 }
