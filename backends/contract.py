@@ -1,6 +1,6 @@
 """What every backend must keep, as tests. A site runs them over its own backend, in one command:
 
-    $ python -m jobd.backends.contract ours.package.OurBackend --directory /shared/tmp --options '{"host": "c"}'
+    $ python -m jobd.backends.contract ours.OurBackend --directory /shared/tmp --options '{"host": "c"}'
 
 or, to say more of its system, from a file of its own, which pytest then runs:
 
@@ -255,7 +255,7 @@ class BackendContract:
 
     def test_T5_times_are_in_order(self, site: Site) -> None:
         before = time.time()
-        report = site.end(site.backend.submit(site.shell("sleep 0.2")))
+        report = site.end(site.backend.submit(site.shell("sleep 0.3")))
         assert report.started is not None
         assert report.ended is not None
         assert before - 2 <= report.started <= report.ended <= time.time() + 2

@@ -44,7 +44,7 @@ class Attempts:
         return int(self.persons.doctor()["keeper"])
 
     def order(self, *argv: str, **more: Any) -> Order:
-        tag = f"t{len(self.tags)}"
+        tag = f"t{os.urandom(6).hex()}"  # unique on the machine: orphans are found by it
         self.tags.append(tag)
         workspace = self.root / "jobs" / tag
         facts: dict[str, Any] = {
@@ -83,7 +83,7 @@ class Attempts:
         return until(lambda: self.look(tag).record if self.look(tag).record.over else None, f"{tag} is over")
 
     def held(self, name: str = "alive") -> bool:
-        """Does anybody still have the file open that the whole tree inherited a lock on? No process hides from
+        """Does anybody still have the file open that the whole tree inherited a lock on? Nobody hides from
         that."""
         with open(self.work / name, "a") as file:
             try:

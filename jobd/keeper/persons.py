@@ -142,16 +142,19 @@ class Persons:
 
     def _listen(self) -> None:
         while True:
-            link = self._link
+            with self._linking:  # or a launch replaces it just now
+                link = self._link
+                keeper = link.socket.fileno() if link else -1
             poll = select.poll()
-            for fd in (self._end, self._news.fileno(), *([link.socket.fileno()] if link else [])):
-                poll.register(fd, select.POLLIN)
+            for fd in (self._end, self._news.fileno(), keeper):
+                if fd >= 0:
+                    poll.register(fd, select.POLLIN)
             ready = [fd for fd, _ in poll.poll(None if link else 1000)]
             if self._end in ready:
                 return
             if self._news.fileno() in ready:
                 self._hear(self._news.recv(4096))
-            if link is None or link.socket.fileno() in ready:
+            if link is None or keeper in ready:
                 self._hear_keeper(link)
 
     def _hear(self, data: bytes) -> None:
@@ -298,7 +301,7 @@ class Persons:
         """KILL what a supervisor that is gone has left. What is still there, in words; () is certain as far
         as the rung goes."""
         seen = self.look(tag)
-        if seen is None or seen.alive or not seen.same_boot:
+        if seen is None or seen.record.over or seen.alive or not seen.same_boot:
             return ()
         return orphans.clear(seen.record)
 

@@ -243,10 +243,11 @@ class Supervisor:
     # over
 
     def _finish(self) -> None:
-        self._write_end(self._end())
+        facts = self._end()
+        self.tree.remove()
+        self._write_end(facts)
         if not self.started:
             os.close(self.reply)
-        self.tree.remove()
         tell({"tag": self.tag, "event": "ended"})
         # Only now: the daemon that hears it has the end in its own store, durably, before anybody is told of
         # it. This is for a daemon that is away.
