@@ -54,14 +54,14 @@ log = logging.getLogger("jobd")
 
 def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
+    if arguments.verb == "check-config":
+        fine, text = config.check(arguments.config, os.environ, arguments.system)
+        print(text, file=sys.stdout if fine else sys.stderr)
+        return OK if fine else WRONG
     try:
         settings = config.load(arguments.config, os.environ, arguments.system)
     except Invalid as error:
         return _refuse(error, WRONG)
-    if arguments.verb == "check-config":
-        source = settings.config_file or "the embedded default"
-        print(f"{source}: {len(settings.systems)} execution system(s), no fault")
-        return OK
     _log_to(arguments.log_file, settings.log_level)
     try:
         asyncio.run(

@@ -6,24 +6,37 @@ the person who made the call: what was wrong, where, and what would be right.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+TYPE_CHECKING = False  # jobctl imports this at every start: nothing that it does not need
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
-@dataclass(frozen=True)
 class Fault:
     """One thing wrong with what was sent: which field, what is wrong with it, and what would be right."""
 
-    field: str
-    problem: str
-    expected: str = ""
+    __slots__ = ("expected", "field", "problem")
+
+    def __init__(self, field: str, problem: str, expected: str = "") -> None:
+        self.field = field
+        self.problem = problem
+        self.expected = expected
 
     def __str__(self) -> str:
         words = f"{self.field}: {self.problem}" if self.field else self.problem
         return f"{words} (expected {self.expected})" if self.expected else words
 
+    def __repr__(self) -> str:
+        return f"Fault({self.field!r}, {self.problem!r}, {self.expected!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Fault) and self.as_dict() == other.as_dict()
+
+    def __hash__(self) -> int:
+        return hash((self.field, self.problem, self.expected))
+
     def as_dict(self) -> dict[str, str]:
-        return {name: value for name, value in asdict(self).items() if value or name != "expected"}
+        known = {"field": self.field, "problem": self.problem, "expected": self.expected}
+        return {name: value for name, value in known.items() if value or name != "expected"}
 
 
 class JobdError(Exception):

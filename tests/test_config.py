@@ -11,12 +11,13 @@ import pytest
 from pydantic import ValidationError
 from pydantic.alias_generators import to_camel
 
+import jobd
 from jobd import config
 from jobd.config import Queue, Settings, Slots, System
 from jobd.errors import Invalid
 
 GB = 1024**3
-EXAMPLES = Path(__file__).parent.parent / "config"
+EXAMPLES = Path(jobd.__file__).parent / "examples"
 OTHER = 54321
 """A user that is not us."""
 

@@ -13,8 +13,10 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 LEVELS = [
-    {"errors", "places", "units", "notify"},
-    {"yamlfile", "status"},
+    {"errors", "units", "notify", "status"},
+    {"yamlfile"},
+    {"places"},
+    {"layers"},
     {"backend", "config"},
     {"keeper"},
     {"store", "backends"},

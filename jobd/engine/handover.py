@@ -33,6 +33,17 @@ log = logging.getLogger(__name__)
 
 async def hand_over(lane: Lane, job: Job) -> None:
     """A job just moved to SUBMITTING goes to its backend."""
+    with lane.handing_over(job.tag or ""):
+        await _hand_over(lane, job)
+
+
+async def take_up(lane: Lane, job: Job) -> None:
+    """A job that a former daemon left in SUBMITTING."""
+    with lane.handing_over(job.tag or ""):
+        await _look_up(lane, job, "The daemon was restarted while handing it over.")
+
+
+async def _hand_over(lane: Lane, job: Job) -> None:
     try:
         order = ticket(job, lane.system, await lane.store.environment(job.environment))
         placed = await lane.call(lane.backend.submit, order)
@@ -46,11 +57,6 @@ async def hand_over(lane: Lane, job: Job) -> None:
         await _look_up(lane, job, f"The backend failed: {fault!r}")
     else:
         await _take(lane, job, placed)
-
-
-async def take_up(lane: Lane, job: Job) -> None:
-    """A job that a former daemon left in SUBMITTING."""
-    await _look_up(lane, job, "The daemon was restarted while handing it over.")
 
 
 async def _look_up(lane: Lane, job: Job, why: str) -> None:
@@ -90,9 +96,6 @@ async def _take(lane: Lane, job: Job, placed: Placed) -> None:
         lane.bell.set()
     elif current.kill_asked:
         kill.begin(lane, current)
-    if placed.tag in lane.too_early:
-        lane.too_early.discard(placed.tag)
-        lane.heard(placed.tag)
 
 
 def _place(tx: Transaction, job: Job, placed: Placed) -> Job | None:

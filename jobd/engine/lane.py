@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from jobd.backend import Backend
@@ -36,21 +37,36 @@ class Lane:
         """Why the system does not answer; empty while it does."""
         self.killing: set[str] = set()
         """Tags whose kill is being carried out."""
-        self.too_early: set[str] = set()
-        """Tags of which there was news before their hand-over was on record."""
         self.polling = asyncio.Lock()
         """Never two polls at once (T9)."""
         self.bell = asyncio.Event()
         """Rung when a job may start: one has come, or a slot is free."""
         self.news = asyncio.Event()
         self._heard: set[str] = set()
+        self._handing: set[str] = set()
+        self._early: set[str] = set()
+        """Tags of which there was news before their hand-over was on record."""
         self._threads = ThreadPoolExecutor(system.concurrency, thread_name_prefix=f"lane-{system.id}")
         self._tasks: set[asyncio.Task[None]] = set()
 
     def heard(self, tag: str) -> None:
-        """There is something new to see of that attempt."""
-        self._heard.add(tag)
-        self.news.set()
+        """There is something new to see of that attempt; while it is being handed over, that waits."""
+        if tag in self._handing:
+            self._early.add(tag)
+        else:
+            self._heard.add(tag)
+            self.news.set()
+
+    @contextmanager
+    def handing_over(self, tag: str) -> Iterator[None]:
+        self._handing.add(tag)
+        try:
+            yield
+        finally:
+            self._handing.discard(tag)
+            if tag in self._early:
+                self._early.discard(tag)
+                self.heard(tag)
 
     def take_heard(self) -> set[str]:
         tags, self._heard = self._heard, set()

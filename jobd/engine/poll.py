@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sqlite3
 import time
 from collections.abc import Mapping
 
@@ -32,7 +31,6 @@ async def poll(lane: Lane, tags: set[str] | None) -> None:
             _no_answer(lane, str(trouble))
             return
         gap = _answered(lane) if tags is None else None
-        lane.too_early |= (tags or set()) - {job.tag or "" for job in jobs}
         decided = [Decided(job, decision) for job in jobs if (decision := _decide(lane, job, reports, gap))]
         over = await lane.store.write(lambda tx: _write(tx, decided)) if decided else 0
         if over:
@@ -52,7 +50,7 @@ def _ask(lane: Lane, tags: set[str] | None) -> tuple[list[Job], Mapping[str, Rep
     return jobs, lane.backend.poll([placed(job) for job in jobs]) if jobs else {}
 
 
-def _jobs(sql: sqlite3.Connection, lane: Lane, tags: set[str] | None) -> list[Job]:
+def _jobs(sql: queries.Connection, lane: Lane, tags: set[str] | None) -> list[Job]:
     if tags is None:
         lost = queries.lost(sql, lane.system.id, time.time() - _CORRECTABLE_FOR)
         return queries.placed(sql, lane.system.id) + lost

@@ -14,6 +14,7 @@ from jobd.status import ACTIVE, PLACED, Status
 from jobd.store.job import Event, Job
 from jobd.store.tables import SELECT, to_event, to_job
 
+Connection = sqlite3.Connection
 _HOLDING_SLOTS = (Status.SUBMITTING, *sorted(PLACED))
 _AT_SYSTEM = f"status IN ({', '.join(repr(str(status)) for status in (*sorted(PLACED), Status.PAUSED))})"
 
