@@ -3,7 +3,8 @@ it or let it run."""
 
 from __future__ import annotations
 
-from jobd.backend import Backend
+from typing import Any
+
 from jobd.errors import Conflict
 from jobd.status import PLACED, WAITING, Status
 from jobd.store import moves, queries
@@ -18,7 +19,7 @@ async def hold(desk: Desk, caller: Caller, job_id: str) -> Job:
     if job.status is Status.PAUSED:
         return job
     if job.status is Status.QUEUED:
-        await desk.engine.ask(job, Backend.hold)
+        await desk.engine.ask(job, lambda backend, placed: backend.hold(placed))
     elif job.status not in WAITING:
         raise Conflict(f"job {job_id} is {job.status}: only a job that waits can be held")
     return await desk.store.write(lambda tx: _pause(tx, job, caller))
@@ -30,7 +31,7 @@ async def release(desk: Desk, caller: Caller, job_id: str) -> Job:
     if job.status is not Status.PAUSED or job.held_from is None:
         raise Conflict(f"job {job_id} is {job.status}: only a held job can be released")
     if job.held_from in PLACED:
-        await desk.engine.ask(job, Backend.release)
+        await desk.engine.ask(job, lambda backend, placed: backend.release(placed))
     released = await desk.store.write(lambda tx: _resume(tx, job, caller))
     desk.engine.submitted(job.system)
     return released
@@ -38,13 +39,19 @@ async def release(desk: Desk, caller: Caller, job_id: str) -> Job:
 
 def _pause(tx: Transaction, job: Job, caller: Caller) -> Job:
     words = f"Held by {caller.name}."
-    if not moves.move(tx, job, Status.PAUSED, words, caller.name, held_from=job.status, reason=words):
-        raise Conflict(f"job {job.id} has moved on from {job.status} just now: look again")
-    return queries.job(tx.sql, job.id) or job
+    facts = {"held_from": job.status, "reason": words}
+    return _moved(tx, job, Status.PAUSED, words, caller, facts)
 
 
 def _resume(tx: Transaction, job: Job, caller: Caller) -> Job:
     assert job.held_from is not None
-    if not moves.move(tx, job, job.held_from, "Released.", caller.name, held_from=None, reason=""):
-        raise Conflict(f"job {job.id} has moved on from {job.status} just now: look again")
-    return queries.job(tx.sql, job.id) or job
+    return _moved(tx, job, job.held_from, "Released.", caller, {"held_from": None, "reason": ""})
+
+
+def _moved(tx: Transaction, job: Job, to: Status, words: str, caller: Caller, facts: dict[str, Any]) -> Job:
+    """The job after the move; a poll that saw the same in the meantime is as good."""
+    moved = moves.move(tx, job, to, words, caller.name, **facts)
+    current = queries.job(tx.sql, job.id) or job
+    if not moved and current.status is not to:
+        raise Conflict(f"job {job.id} has moved on from {job.status} to {current.status}: look again")
+    return current
