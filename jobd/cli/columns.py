@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     Show = Callable[[Job], str]
 
 NONE = "-"
-DEFAULT = ("id", "name", "status", "exit", "time", "age", "queue", "local", "reason")
+DEFAULT = ("id", "name", "user", "status", "exit", "time", "age", "queue", "local", "reason")
+NARROW = {"local": 90, "queue": 80, "age": 70}
+"""The least width of a terminal at which these have a place."""
 
 
 def value(job: Job, path: str) -> Any:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from jobd.cli.columns import word
 from jobd.cli.parser import Parser, jobs
 from jobd.cli.table import Column
+from jobd.cli.text import local_time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from jobd.cli.session import Session
 
 COLUMNS = (Column("TIME"), Column("STATUS"), Column("BY"), Column("WHAT", flexible=True))
-FIELDS = ("created", "status", "createdBy", "description")
+FIELDS = ("status", "createdBy", "description")
 
 
 def arguments(parser: Parser, verb: str) -> None:
@@ -25,6 +28,13 @@ def main(session: Session, verb: str) -> int:
             for event in events:
                 session.json({"jobId": job_id, **event})
         else:
-            session.table(COLUMNS, ([word(event.get(field)) for field in FIELDS] for event in events))
+            session.table(COLUMNS, map(_row, events))
 
     return session.each(session.options.jobs, one)
+
+
+def _row(event: dict[str, Any]) -> list[str]:
+    return [
+        local_time(event.get("created"), milliseconds=True),
+        *(word(event.get(field)) for field in FIELDS),
+    ]

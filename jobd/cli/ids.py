@@ -54,7 +54,7 @@ def find(client: Client, word: str, *, hidden: bool = False) -> str:
 
 def _last(client: Client, hidden: bool) -> str:
     where = {"owner": _me(), **_visible(hidden)}
-    for job in client.list(where, limit=1):
+    for job in client.list(where, limit=1, order_by="created", fields=["id"]):
         return str(job["id"])
     raise NotFound("you have no jobs" if not hidden else "you have no deleted jobs")
 

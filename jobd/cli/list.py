@@ -50,7 +50,7 @@ def arguments(parser: Parser, verb: str) -> None:
 
 def main(session: Session, verb: str) -> int:
     options = session.options
-    chosen = columns.Choice(_names(options.columns))
+    chosen = columns.Choice(_names(session))
     limit = None if options.all else max(options.limit, 0)
     fields = [] if options.json else ["id"] if options.quiet else chosen.fields
     one_more = None if limit is None else limit + 1
@@ -70,8 +70,12 @@ def main(session: Session, verb: str) -> int:
     return 0
 
 
-def _names(given: str | None) -> list[str]:
-    return [name.strip() for name in given.split(",") if name.strip()] if given else [*columns.DEFAULT]
+def _names(session: Session) -> list[str]:
+    if given := session.options.columns:
+        return [name.strip() for name in given.split(",") if name.strip()]
+    width = text.terminal_width() if text.is_terminal(sys.stdout) else sys.maxsize
+    names = [name for name in columns.DEFAULT if width >= columns.NARROW.get(name, 0)]
+    return names if session.client().host.system else [name for name in names if name != "user"]
 
 
 def _where(session: Session) -> dict[str, str]:

@@ -84,8 +84,8 @@ def _follow(session: Session, job: Job) -> int:
     elif over.get("exitCode") is None and not over.get("signal"):
         session.say(no_code(over))
     elif over.get("condition") not in ("NORMAL", "EXIT_CODE"):
-        how = f"{over.get('condition')} {over.get('reason') or ''}".rstrip()
-        session.say(f"{over['name']} ({over['id']}) was ended: {how}")
+        how = over.get("reason") or f"by signal {over.get('signal')}"
+        session.say(f"{over['name']} ({over['id']}) was ended: {over.get('condition')}, {how}")
     return code
 
 

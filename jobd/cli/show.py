@@ -62,9 +62,9 @@ def _facts(session: Session, job: Job) -> Iterator[tuple[str, str]]:
     yield "stdin", str(job.get("stdin") or "")
     yield "runs on", _place(job)
     yield "asked for", _sizes(job)
-    yield "submitted", _time(job.get("created"))
-    yield "started", _time(job.get("startTime"))
-    yield "ended", _time(job.get("endTime"))
+    yield "submitted", text.local_time(job.get("created"))
+    yield "started", text.local_time(job.get("startTime"))
+    yield "ended", text.local_time(job.get("endTime"))
     yield "used", _usage(job)
     yield "files", str(job.get("outputPath") or "")
     yield "again of", str(job.get("resubmitOf") or "")
@@ -89,9 +89,9 @@ def _ending(job: Job) -> Iterator[tuple[str, str]]:
         known = f"; known from: {job['evidence']}" if job.get("evidence") else ""
         yield "outcome", f"{code} ({job.get('condition')}){known}"
     if asked := job.get("killAsked"):
-        yield "kill asked", f"by {asked.get('by')}, {_time(asked.get('at'))}"
+        yield "kill asked", f"by {asked.get('by')}, {text.local_time(asked.get('at'))}"
     if asked := job.get("deleteAsked"):
-        yield "delete asked", f"by {asked.get('by')}, {_time(asked.get('at'))}"
+        yield "delete asked", f"by {asked.get('by')}, {text.local_time(asked.get('at'))}"
 
 
 def _command(job: Job) -> str:
@@ -121,12 +121,6 @@ def _sizes(job: Job) -> str:
     if job.get("priority"):
         sizes.append(f"priority {job['priority']}")
     return ", ".join(sizes)
-
-
-def _time(iso: str | None) -> str:
-    """In this terminal's own time zone."""
-    moment = text.moment(iso)
-    return "" if moment is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moment))
 
 
 def _usage(job: Job) -> str:

@@ -90,6 +90,17 @@ def clock(seconds: float) -> str:
     return f"{hour}:{minute:02}:{second:02}" if hour else f"{minute}:{second:02}"
 
 
+def local_time(iso: str | None, milliseconds: bool = False) -> str:
+    """A time on the wire in this terminal's zone."""
+    import time
+
+    seconds = moment(iso)
+    if seconds is None:
+        return ""
+    words = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+    return f"{words}.{round(seconds * 1000) % 1000:03}" if milliseconds else words
+
+
 def moment(iso: str | None) -> float | None:
     """Seconds since the epoch of a time on the wire."""
     if not iso:
