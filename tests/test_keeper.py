@@ -597,7 +597,7 @@ def test_the_keeper_stays_small() -> None:
         "pathlib",
     }
     assert {name for name in loaded if name.startswith("jobd")} == {
-        "jobd", "jobd.keeper", "jobd.keeper.child", "jobd.keeper.containment", "jobd.keeper.main",
+        "jobd", "jobd.keeper", "jobd.keeper.bare", "jobd.keeper.child", "jobd.keeper.containment", "jobd.keeper.main",
         "jobd.keeper.prctl", "jobd.keeper.procfs", "jobd.keeper.record", "jobd.keeper.supervisor",
     }  # fmt: skip
 
@@ -873,4 +873,4 @@ def test_process_names_with_brackets_do_not_confuse(tmp_path: Path) -> None:
         assert process.pid in procfs.children(os.getpid())
         assert process.pid in procfs._children_by_scan(os.getpid())
         process.communicate(b"\n")
-    assert containment.key_value("/no/such", "key") is None
+    assert containment.key_value("/no/such", b"key") is None

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import stat
 
+from jobd.keeper.bare import signal
 from jobd.keeper.containment import Descendants
 
 TYPE_CHECKING = False  # as mypy knows it; typing itself would cost every job memory
@@ -64,8 +64,7 @@ def make_workspace(path: str, job_id: str) -> None:
     """jobd's own directory for the job and, where it is ours, the mark without which nothing is ever
     removed."""
     try:
-        os.makedirs(path, 0o700, exist_ok=True)
-        is_ours = not os.listdir(path)
+        is_ours = _make_directory(path)
     except OSError as error:
         raise Failure(f"the job's own directory {path!r} cannot be made: {error.strerror}") from None
     if not is_ours:
@@ -76,6 +75,17 @@ def make_workspace(path: str, job_id: str) -> None:
         os.close(mark)
     except OSError as error:
         raise Failure(f"the job's own directory {path!r} cannot be written: {error.strerror}") from None
+
+
+def _make_directory(path: str) -> bool:
+    """Did we make it, or was it there and empty?"""
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        return not os.listdir(path)
+    except FileNotFoundError:
+        os.makedirs(path, 0o700, exist_ok=True)
+    return True
 
 
 def open_logs(out: str, err: str) -> tuple[int, int]:

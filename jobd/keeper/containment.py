@@ -16,10 +16,10 @@ which rung holds); no imports to speak of.
 import errno
 import os
 import resource
-import signal
-from contextlib import suppress
 
 from jobd.keeper import procfs
+from jobd.keeper.bare import signal, suppress
+from jobd.keeper.procfs import read, write
 
 
 class Descendants:
@@ -137,11 +137,11 @@ class ControlGroup(Descendants):
 
     def _limit(self, memory: int) -> None:
         try:
-            write(f"{self.cgroup}/memory.max", str(memory))
+            write(f"{self.cgroup}/memory.max", str(memory).encode())
         except OSError:
             self.notes = ("memory limit not enforced: no memory controller",)
             return
-        for name, value in ("memory.swap.max", "0"), ("memory.oom.group", "1"):
+        for name, value in ("memory.swap.max", b"0"), ("memory.oom.group", b"1"):
             with suppress(OSError):  # no swap accounting; an older kernel
                 write(f"{self.cgroup}/{name}", value)
 
@@ -165,13 +165,13 @@ class ControlGroup(Descendants):
 
     def usage(self) -> tuple[float, int]:
         cpu, peak = super().usage()
-        cpu = (key_value(f"{self.cgroup}/cpu.stat", "usage_usec") or cpu * 1e6) / 1e6
+        cpu = (key_value(f"{self.cgroup}/cpu.stat", b"usage_usec") or cpu * 1e6) / 1e6
         with suppress(OSError, ValueError):
             peak = int(read(f"{self.cgroup}/memory.peak"))
         return cpu, peak
 
     def ran_out_of_memory(self) -> bool:
-        return bool(key_value(f"{self.cgroup}/memory.events", "oom_kill"))
+        return bool(key_value(f"{self.cgroup}/memory.events", b"oom_kill"))
 
     def remove(self) -> None:
         remove_tree(self.cgroup or "")
@@ -232,26 +232,26 @@ def enable_controllers(base: str) -> None:
         offered = read(f"{base}/cgroup.controllers").split()
     except OSError:
         return
-    for controller in {"memory", "cpu", "pids"}.intersection(offered):
+    for controller in {b"memory", b"cpu", b"pids"}.intersection(offered):
         with suppress(OSError):
-            write(f"{base}/cgroup.subtree_control", f"+{controller}")
+            write(f"{base}/cgroup.subtree_control", b"+" + controller)
 
 
 def kill_tree(path: str) -> None:
     """KILL to everybody in that group and below; before Linux 5.14 one by one, again and again until nobody
     is new."""
     try:
-        return write(f"{path}/cgroup.kill", "1")
+        return write(f"{path}/cgroup.kill", b"1")
     except OSError:
         pass
-    _freeze(path, "1")  # nobody forks while we go through them
+    _freeze(path, b"1")  # nobody forks while we go through them
     for pid in tree_pids(path):
         with suppress(OSError):
             os.kill(pid, signal.SIGKILL)
-    _freeze(path, "0")
+    _freeze(path, b"0")
 
 
-def _freeze(path: str, value: str) -> None:
+def _freeze(path: str, value: bytes) -> None:
     with suppress(OSError):
         write(f"{path}/cgroup.freeze", value)
 
@@ -269,7 +269,7 @@ def tree_pids(path: str) -> list[int]:
 
 def is_populated(path: str) -> bool:
     """Is anybody alive in that group or below? (A group that is not there is empty.)"""
-    return bool(key_value(f"{path}/cgroup.events", "populated"))
+    return bool(key_value(f"{path}/cgroup.events", b"populated"))
 
 
 def remove_tree(path: str) -> None:
@@ -278,24 +278,10 @@ def remove_tree(path: str) -> None:
             os.rmdir(group)
 
 
-def key_value(path: str, key: str) -> int | None:
+def key_value(path: str, key: bytes) -> int | None:
     """A number from a file of "key value" lines."""
     try:
         lines = read(path).splitlines()
     except OSError:
         return None
-    return next((int(line.split()[1]) for line in lines if line.startswith(f"{key} ")), None)
-
-
-def read(path: str) -> str:
-    with open(path, "rb", buffering=0) as file:
-        return file.read().decode("ascii", "replace")
-
-
-def write(path: str, text: str) -> None:
-    """Without O_CREAT: with it a control file that does not exist answers EACCES, not ENOENT."""
-    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(fd, text.encode())
-    finally:
-        os.close(fd)
+    return next((int(line.split()[1]) for line in lines if line.startswith(key + b" ")), None)

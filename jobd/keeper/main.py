@@ -13,13 +13,12 @@ import _socket
 import gc
 import os
 import select
-import signal
 import sys
-from contextlib import suppress
 
 from jobd.keeper import containment, procfs, record
+from jobd.keeper.bare import signal, suppress
 from jobd.keeper.prctl import become_subreaper
-from jobd.keeper.supervisor import supervise
+from jobd.keeper.supervisor import BLOCKED, supervise
 
 _ORDER_SIZE = 256
 
@@ -73,6 +72,7 @@ class Keeper:
         self.flight = flight
         self.rung = rung
         self.base = base
+        self.boot_id = procfs.boot_id()
         self.tags: dict[int, str] = {}
         """Of the supervisors, by pid."""
         self.deaths, self._deaths = os.pipe()
@@ -110,24 +110,20 @@ class Keeper:
         return True
 
     def launch(self, tag: str, order: int, reply: int) -> None:
-        every = signal.valid_signals()
-        signal.pthread_sigmask(signal.SIG_BLOCK, every)
-        try:
-            pid = os.fork()
-            if pid == 0:
-                self._be_supervisor(tag, order, reply)
-            self.tags[pid] = tag
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        pid = os.fork()
+        if pid == 0:
+            self._be_supervisor(tag, order, reply)
+        self.tags[pid] = tag
 
     def _be_supervisor(self, tag: str, order: int, reply: int) -> None:
         code = 1
         try:
+            signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED)  # until now nobody knows us
             signal.set_wakeup_fd(-1)
             for fd in self.channel.fileno(), self.deaths, self._deaths:
                 os.close(fd)
             os.setsid()
-            supervise(tag, order, reply, self.flight, self.rung, self.base)
+            supervise(tag, order, reply, self.flight, self.rung, self.base, self.boot_id)
             code = 0
         except BaseException as error:
             sys.excepthook(type(error), error, error.__traceback__)

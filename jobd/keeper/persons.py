@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from jobd.errors import Forbidden, Invalid, Refused, Unavailable
-from jobd.keeper import containment, files, ladder, look, orphans, procfs
+from jobd.keeper import files, ladder, look, orphans, procfs
 from jobd.keeper.files import Entry
 from jobd.keeper.flight import Flights
 from jobd.keeper.link import Fate, Link
@@ -338,7 +338,7 @@ class Persons:
         }
         if link.rung == "cgroup":
             with suppress(OSError):
-                found["controllers"] = containment.read(f"{self._base}/cgroup.subtree_control").split()
+                found["controllers"] = procfs.read(f"{self._base}/cgroup.subtree_control").decode().split()
             found["cgroup"] = self._base
         found["memory_limit"] = "memory" in found.get("controllers", [])
         return found

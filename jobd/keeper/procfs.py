@@ -2,13 +2,35 @@
 
 import os
 
+from jobd.keeper.bare import suppress
+
 PROC = "/proc"
 
 
-def _stat(pid: int) -> list[str]:
+def read(path: str) -> bytes:
+    """A whole small file. Bare system calls: file objects and codecs cost each fork pages of its own."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        data = b""
+        while more := os.read(fd, 65536):
+            data += more
+        return data
+    finally:
+        os.close(fd)
+
+
+def write(path: str, data: bytes) -> None:
+    """To a file that is there. (With O_CREAT a missing control file would answer EACCES, not ENOENT.)"""
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, data)
+    finally:
+        os.close(fd)
+
+
+def _stat(pid: int) -> list[bytes]:
     """The fields of /proc/PID/stat from the state on; the name before them may hold spaces and brackets."""
-    with open(f"{PROC}/{pid}/stat", "rb", buffering=0) as file:
-        return file.read().rpartition(b")")[2].decode("ascii", "replace").split()
+    return read(f"{PROC}/{pid}/stat").rpartition(b")")[2].split()
 
 
 def start_ticks(pid: int) -> int | None:
@@ -30,7 +52,7 @@ def parent(pid: int) -> int | None:
 def is_live(pid: int) -> bool:
     """It exists and is no zombie."""
     try:
-        return _stat(pid)[0] not in "ZX"
+        return _stat(pid)[0] not in b"ZX"
     except OSError:
         return False
 
@@ -38,7 +60,7 @@ def is_live(pid: int) -> bool:
 def words(pid: int) -> str:
     """For people: "4711 (root, D)". The user by number: the keeper does not load the user database."""
     try:
-        return f"pid {pid}, uid {os.stat(f'{PROC}/{pid}').st_uid}, state {_stat(pid)[0]}"
+        return f"pid {pid}, uid {os.stat(f'{PROC}/{pid}').st_uid}, state {_stat(pid)[0].decode()}"
     except OSError:
         return f"pid {pid}, gone just now"
 
@@ -49,8 +71,7 @@ def children(pid: int) -> list[int]:
     found: list[int] = []
     try:
         for task in os.listdir(f"{PROC}/{pid}/task"):
-            with open(f"{PROC}/{pid}/task/{task}/children", "rb", buffering=0) as file:
-                found += map(int, file.read().split())
+            found += map(int, read(f"{PROC}/{pid}/task/{task}/children").split())
     except FileNotFoundError:
         return found if os.path.exists(f"{PROC}/self/task/{os.getpid()}/children") else _children_by_scan(pid)
     except ProcessLookupError:
@@ -77,21 +98,16 @@ def pids() -> list[int]:
 def environment_has(pid: int, entry: bytes) -> bool:
     """Was it started with NAME=VALUE? False also where we may not look."""
     try:
-        with open(f"{PROC}/{pid}/environ", "rb", buffering=0) as file:
-            return entry in file.read().split(b"\0")
+        return entry in read(f"{PROC}/{pid}/environ").split(b"\0")
     except OSError:
         return False
 
 
 def boot_id() -> str:
-    with open(f"{PROC}/sys/kernel/random/boot_id", encoding="ascii") as file:
-        return file.read().strip()
+    return read(f"{PROC}/sys/kernel/random/boot_id").decode().strip()
 
 
 def rename_self(name: str) -> None:
     """What ps and top call this process."""
-    try:
-        with open(f"{PROC}/self/comm", "w", encoding="ascii") as file:
-            file.write(name)
-    except OSError:
-        pass  # a nicety
+    with suppress(OSError):  # a nicety
+        write(f"{PROC}/self/comm", name.encode())

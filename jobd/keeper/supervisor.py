@@ -26,11 +26,10 @@ import _socket
 import marshal
 import os
 import select
-import signal
 import time
-from contextlib import suppress
 
 from jobd.keeper import procfs, record
+from jobd.keeper.bare import signal, suppress
 from jobd.keeper.child import become
 from jobd.keeper.containment import Descendants, contain
 from jobd.keeper.prctl import become_subreaper
@@ -43,10 +42,12 @@ PATIENCE = 30.0
 """Seconds."""
 _NEWS = "../news.sock"
 """Relative, from the attempts' directory: a socket's path may have 107 bytes only."""
+BLOCKED = tuple(range(1, signal.SIGSYS + 1))
+"""All but the real-time signals, which nobody sends."""
 _HEARD = (signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM)
 
 
-def supervise(tag: str, order_fd: int, reply: int, flight: int, rung: str, base: str) -> None:
+def supervise(tag: str, order_fd: int, reply: int, flight: int, rung: str, base: str, boot_id: str) -> None:
     """The whole life of a supervisor, in a fresh fork with all signals blocked and the attempts' directory as
     its own.
 
@@ -61,7 +62,7 @@ def supervise(tag: str, order_fd: int, reply: int, flight: int, rung: str, base:
         become_subreaper()
     tree = contain(rung, base, tag, order["memory"])
     try:
-        writer = record.claim(tag, _first_facts(tree))
+        writer = record.claim(tag, _first_facts(tree, boot_id))
     except OSError as error:
         os.write(reply, f"no record of the job can be made: {error.strerror}".encode())
         tree.remove()
@@ -73,17 +74,17 @@ def supervise(tag: str, order_fd: int, reply: int, flight: int, rung: str, base:
 
 
 def _read_order(fd: int) -> dict[str, Any]:
-    with open(fd, "rb", buffering=0) as file:
-        found: dict[str, Any] = marshal.loads(file.read())
+    found: dict[str, Any] = marshal.loads(os.read(fd, os.fstat(fd).st_size))
+    os.close(fd)
     return found
 
 
-def _first_facts(tree: Descendants) -> dict[str, object]:
+def _first_facts(tree: Descendants, boot_id: str) -> dict[str, object]:
     pid = os.getpid()
     return {
         "supervisor": pid,
         "supervisor_ticks": procfs.start_ticks(pid),
-        "boot_id": procfs.boot_id(),
+        "boot_id": boot_id,
         "rung": tree.rung,
         "cgroup": tree.cgroup,
         "notes": list(tree.notes),
