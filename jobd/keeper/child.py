@@ -118,7 +118,7 @@ def open_stdin(path: str | None) -> int:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
     except OSError as error:
-        raise Failure(f"standard input {path!r} {_trouble(error)}") from None
+        raise Failure(f"standard input {path!r} {_trouble(error, 'opened')}") from None
     mode = os.fstat(fd).st_mode
     if not (stat.S_ISREG(mode) or stat.S_ISCHR(mode)):
         raise Failure(f"standard input {path!r} is not a regular file")
@@ -130,12 +130,12 @@ def enter_directory(path: str) -> None:
     try:
         os.chdir(path)
     except OSError as error:
-        raise Failure(f"directory {path!r} {_trouble(error)}") from None
+        raise Failure(f"directory {path!r} {_trouble(error, 'entered')}") from None
 
 
-def _trouble(error: OSError) -> str:
+def _trouble(error: OSError, verb: str) -> str:
     known = {errno.ENOENT: "does not exist", errno.ENOTDIR: "is not a directory"}
-    return known.get(error.errno or 0) or f"cannot be opened: {error.strerror}"
+    return known.get(error.errno or 0) or f"cannot be {verb}: {error.strerror}"
 
 
 def wire(streams: list[int], failed: int) -> None:
@@ -155,7 +155,7 @@ def execute(argv: list[str], environment: dict[str, str]) -> None:
     places = [name] if "/" in name else [f"{place or '.'}/{name}" for place in path.split(":")]
     denied = [place for place in places if not _try_execute(place, argv, environment)]
     if denied:
-        raise Failure(f"{denied[0]!r} is not executable")
+        raise Failure(f"{denied[0]!r} is not executable (permission denied)")
     if "/" in name:
         raise Failure(f"command {name!r} does not exist")
     raise Failure(f"command {name!r} was not found in PATH ({path})")

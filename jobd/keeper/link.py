@@ -86,7 +86,7 @@ class Link:
             return None
         return dict(json.loads(data)) if data else None
 
-    def close(self, wait: float = 5.0) -> None:
+    def close(self, wait: float = 1.0) -> None:
         """End it; it ends by itself when its socket is closed."""
         self.socket.close()
         try:
