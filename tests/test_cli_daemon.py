@@ -32,7 +32,8 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
     """One daemon for the tests that do it no harm."""
     import tempfile
 
-    with tempfile.TemporaryDirectory(prefix="jobd-") as name, RunningDaemon(Path(name)) as running:
+    config = "systems:\n- id: local\n  backend: local\n  killGrace: 1s\n  queues:\n  - name: default\n"
+    with tempfile.TemporaryDirectory(prefix="jobd-") as name, RunningDaemon(Path(name), config) as running:
         yield running
 
 
@@ -66,6 +67,12 @@ def test_run_is_like_running_it_here(shared: RunningDaemon) -> None:
     done = shared.jobctl("run", "--", "sh", "-c", "echo out; echo err >&2; pwd; exit 7")
     assert (done.returncode, done.stdout) == (7, f"out\n{shared.directory}\n")
     assert done.stderr == "err\n"
+
+
+def test_run_for_programs(shared: RunningDaemon) -> None:
+    done = shared.jobctl("run", "--json", "--", "sh", "-c", "echo out; exit 2")
+    job = json.loads(done.stdout)
+    assert (done.returncode, job["exitCode"], job["condition"]) == (2, 2, "EXIT_CODE")
 
 
 def test_run_hands_the_environment_on(shared: RunningDaemon) -> None:
@@ -157,6 +164,17 @@ def test_job_lives_on_when_the_terminal_is_closed(shared: RunningDaemon) -> None
     process.send_signal(signal.SIGHUP)
     process.communicate(timeout=30)
     assert shared.ended(job_id)["status"] == "FINISHED"
+
+
+def test_run_tells_a_person_what_it_waits_for(short_dir: Path) -> None:
+    config = (
+        "systems:\n- id: local\n  backend: local\n  slots: {processors: 1}\n  queues:\n  - name: default\n"
+    )
+    with RunningDaemon(short_dir, config) as daemon:
+        submitted(daemon, "--", "sleep", "2")
+        shown = in_terminal(daemon, "run", "--name", "second", "--", "echo", "its output")
+        assert "second is STAGED" in shown
+        assert shown.splitlines()[-1].rpartition("\r")[2] == "its output"
 
 
 def test_run_into_a_pipe_that_closes(shared: RunningDaemon) -> None:

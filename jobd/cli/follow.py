@@ -18,10 +18,13 @@ UNWATCHED = 30.0
 """Seconds of one request to wait: as often as a line on the screen should change, or seldom."""
 
 
-def until_over(session: Session, job_id: str, deadline: float | None = None, *, quiet: bool = False) -> Job:
-    """The job when it is over. Raises TimeoutError at the deadline, which is on time.monotonic's clock."""
+def until_over(
+    session: Session, job_id: str, deadline: float | None = None, *, until_started: bool = False
+) -> Job:
+    """The job when it is over. Raises TimeoutError at the deadline, which is on time.monotonic's clock.
+    until_started: say how it goes only as long as it waits, since then its own output comes."""
     client = session.client()
-    watched = text.is_terminal(sys.stderr) and not quiet
+    watched = text.is_terminal(sys.stderr)
     while True:
         slice_ = WATCHED if watched else UNWATCHED
         left = slice_ if deadline is None else deadline - time.monotonic()
@@ -31,7 +34,7 @@ def until_over(session: Session, job_id: str, deadline: float | None = None, *, 
             return job
         if left <= 0:
             raise TimeoutError(f"{job['name']} ({job_id}) is still {job['status']}; it goes on")
-        if watched:
+        if watched and not (until_started and job.get("startTime")):
             session.progress(how_it_goes(job))
 
 

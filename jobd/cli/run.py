@@ -3,18 +3,21 @@
 Its standard output and error come out as ours, its exit code is ours. Ctrl-C, and TERM, kill the job as they
 would have killed the command, and wait for its end; a second Ctrl-C leaves at once. When the terminal is
 closed the job goes on. When whoever reads our output goes away the job is killed too, as SIGPIPE would have
-done.
+done. With --json the job is printed in place of its output.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
+import time
 
 from jobd.cli import exit, request
 from jobd.cli.follow import no_code, until_over
 from jobd.errors import Invalid, JobdError
+from jobd.status import TERMINAL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,6 +26,9 @@ if TYPE_CHECKING:
     from jobd.cli.columns import Job
     from jobd.cli.parser import Parser
     from jobd.cli.session import Session
+
+LAST_LOOK = 2.0
+"""Seconds that someone who interrupts twice is kept."""
 
 
 def arguments(parser: Parser, verb: str) -> None:
@@ -34,14 +40,24 @@ def main(session: Session, verb: str) -> int:
     wanted = request.plain(session, request.command_of(session.options))
     interrupts = Interrupts()
     try:
-        job = session.client(start=True).submit(**wanted)
-    except Invalid as error:
-        raise request.with_options(error, session.options) from error
+        job = _submit(session, wanted)
+    except Interrupted as interrupt:
+        session.say("interrupted; whether the job was taken, `jobctl list` knows")
+        return exit.SIGNALLED + interrupt.number
     try:
         interrupts.arm()
         return _follow(session, job)
     except Interrupted as interrupt:
-        return _kill(session, job, interrupt)
+        with contextlib.suppress(Interrupted):
+            _kill(session, job)
+        return exit.SIGNALLED + interrupt.number
+
+
+def _submit(session: Session, wanted: request.Request) -> Job:
+    try:
+        return session.client(start=True).submit(**wanted)
+    except Invalid as error:
+        raise request.with_options(error, session.options) from error
 
 
 class Interrupted(BaseException):
@@ -52,15 +68,16 @@ class Interrupted(BaseException):
 
 
 class Interrupts:
-    """INT and TERM, once the job is known; before that they are kept, or a job might be left behind
-    without a word. A second
-    one always counts at once."""
+    """INT and TERM, once the job is known; before that they are kept, or a job might be left behind without a
+    word. A second one always counts at once."""
 
     def __init__(self) -> None:
         self._armed = False
         self._kept = 0
-        signal.signal(signal.SIGINT, self._came)
-        signal.signal(signal.SIGTERM, self._came)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            # Ignored is how a shell hands them to what it runs in its background; that stays so.
+            if signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, self._came)
 
     def _came(self, number: int, frame: FrameType | None) -> None:
         if self._armed or self._kept:
@@ -74,19 +91,28 @@ class Interrupts:
 
 
 def _follow(session: Session, job: Job) -> int:
-    streams = [_Stream(session, job["id"], name, number) for name, number in (("stdout", 1), ("stderr", 2))]
-    over = until_over(session, job["id"], quiet=True)
+    wanted = () if session.options.json else (("stdout", 1), ("stderr", 2))
+    streams = [_Stream(session, job["id"], name, number) for name, number in wanted]
+    try:
+        over = until_over(session, job["id"], until_started=True)
+    except JobdError:
+        session.say(f"{job['name']} goes on without being watched: jobctl wait {job['id']}")
+        raise
     for stream in streams:
         stream.join()
-    code = exit.of_job(over)
+    _tell(session, over)
+    return exit.of_job(over)
+
+
+def _tell(session: Session, job: Job) -> None:
+    """How it ended, where the exit code does not say it all."""
     if session.options.json:
-        session.json(over)
-    elif over.get("exitCode") is None and not over.get("signal"):
-        session.say(no_code(over))
-    elif over.get("condition") not in ("NORMAL", "EXIT_CODE"):
-        how = over.get("reason") or f"by signal {over.get('signal')}"
-        session.say(f"{over['name']} ({over['id']}) was ended: {over.get('condition')}, {how}")
-    return code
+        session.json(job)
+    elif job.get("exitCode") is None and not job.get("signal"):
+        session.say(no_code(job))
+    elif job.get("condition") not in ("NORMAL", "EXIT_CODE"):
+        how = job.get("reason") or f"by signal {job.get('signal')}"
+        session.say(f"{job['name']} ({job['id']}) was ended: {job.get('condition')}, {how}")
 
 
 class _Stream(threading.Thread):
@@ -100,6 +126,7 @@ class _Stream(threading.Thread):
     def run(self) -> None:
         try:
             for piece in self._session.client().logs(self._job_id, self._name, follow=True):
+                self._session.settle()
                 _write(self._number, piece)
         except BrokenPipeError:
             os.kill(os.getpid(), signal.SIGTERM)
@@ -114,15 +141,30 @@ def _write(number: int, piece: bytes) -> None:
         left = left[os.write(number, left) :]
 
 
-def _kill(session: Session, job: Job, interrupt: Interrupted) -> int:
-    """As the command would have ended; twice: at once."""
-    code = exit.SIGNALLED + interrupt.number
+def _kill(session: Session, job: Job) -> None:
+    """Until the job is over. A second interrupt ends the waiting, once it is certain that the kill was asked
+    for."""
     try:
-        session.say(f"killing {job['name']} ({job['id']}); again to leave it to jobd")
-        session.client().kill(job["id"])
+        threading.Thread(target=_ask_for_kill, args=(session, job), daemon=True).start()
+        session.say(f"killing {job['name']} ({job['id']}); again to leave that to jobd")
         until_over(session, job["id"])
     except Interrupted:
-        session.say(f"{job['name']} may not be over yet: jobctl wait {job['id']}")
+        sure = _kill_is_asked(session, job["id"])
+        words = "may not be over yet: jobctl wait" if sure else "may be running still: jobctl kill"
+        session.say(f"{job['name']} {words} {job['id']}")
+
+
+def _ask_for_kill(session: Session, job: Job) -> None:
+    try:
+        session.client().kill(job["id"])
     except JobdError as error:
         session.say(f"{error}; it may be running still: jobctl kill {job['id']}")
-    return code
+
+
+def _kill_is_asked(session: Session, job_id: str) -> bool:
+    deadline = time.monotonic() + LAST_LOOK
+    while time.monotonic() < deadline:
+        job = session.client().poll(job_id, 0.05)
+        if job["status"] in TERMINAL or job.get("killAsked"):
+            return True
+    return False
