@@ -14,6 +14,7 @@ import stat
 
 from jobd.keeper.bare import signal
 from jobd.keeper.containment import Descendants
+from jobd.keeper.prctl import die_with_parent
 
 TYPE_CHECKING = False  # as mypy knows it; typing itself would cost every job memory
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def become(order: dict[str, Any], tree: Descendants, failed: int) -> None:
     closes."""
     try:
         os.setsid()
+        die_with(tree.supervisor)
         tree.enter()
         become_person(order)
         os.umask(order["umask"])
@@ -53,6 +55,13 @@ def describe(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"cannot be launched: {error.strerror}"
     return f"cannot be launched: {error}"
+
+
+def die_with(supervisor: int) -> None:
+    """Should the supervisor be killed, above all before there is a JOBD_TAG to find us by."""
+    die_with_parent(signal.SIGKILL)
+    if os.getppid() != supervisor:
+        raise Failure("the job's supervisor was killed")
 
 
 def become_person(order: dict[str, Any]) -> None:

@@ -113,6 +113,7 @@ class Persons:
         self._fates.clear()
         os.close(self._end)
         os.close(self._directory)
+        self._directory = -1  # a late caller gets EBADF, not somebody's next file
 
     def _bind_news(self) -> socket.socket:
         """By way of a descriptor: the path of a socket may have 107 bytes, that of a state directory more."""
