@@ -455,6 +455,20 @@ def test_resolve_is_refused_where_nothing_is_in_doubt(shared: RunningDaemon) -> 
 # ---- around
 
 
+def test_list_imports_nothing_heavy(shared: RunningDaemon) -> None:
+    """Each of these costs as much as a tenth to a half of a bare Python's start."""
+    heavy = "argcomplete dataclasses email http inspect pathlib shutil ssl subprocess threading typing urllib yaml"
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); from jobd.cli import command; command(['list'])\n"
+        "print(*sorted(set(sys.argv[2].split()) & set(sys.modules)), file=sys.stderr)"
+    )
+    command = [sys.executable, "-I", "-S", "-c", code, shared.environment["PYTHONPATH"], heavy]
+    done = subprocess.run(
+        command, env=shared.environment, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stderr.split() == []
+
+
 def test_systems_queues_version_doctor(shared: RunningDaemon) -> None:
     assert shared.jobctl("systems", "-q").stdout.split() == ["local"]
     assert "default" in shared.jobctl("queues").stdout

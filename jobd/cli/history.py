@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from jobd.cli.session import Session
 
-COLUMNS = (Column("TIME"), Column("STATUS"), Column("BY"), Column("WHAT", flexible=True))
+COLUMNS = (Column("TIME"), Column("STATUS"), Column("BY"), Column("WHAT"))
 FIELDS = ("status", "createdBy", "description")
 
 

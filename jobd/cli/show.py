@@ -85,7 +85,8 @@ def _status(job: Job) -> str:
 
 def _ending(job: Job) -> Iterator[tuple[str, str]]:
     if job["status"] in TERMINAL:
-        code = f"signal {job['signal']}" if job.get("signal") else f"exit code {word(job.get('exitCode'))}"
+        known_code = "no exit code" if job.get("exitCode") is None else f"exit code {job['exitCode']}"
+        code = f"signal {job['signal']}" if job.get("signal") else known_code
         known = f"; known from: {job['evidence']}" if job.get("evidence") else ""
         yield "outcome", f"{code} ({job.get('condition')}){known}"
     if asked := job.get("killAsked"):

@@ -216,8 +216,11 @@ class Client:
         return self._change("POST", f"/jobs/v2/{quote(job_id)}/hold")
 
     def release(self, job_id: str) -> Job:
-        """Let a held job go on."""
-        return self._change("POST", f"/jobs/v2/{quote(job_id)}/release")
+        """Let a held job go on. Raises Conflict when it is not held."""
+        try:
+            return self._change("POST", f"/jobs/v2/{quote(job_id)}/release")
+        except Conflict as error:
+            return self._settled(error, job_id, "true")
 
     def resolve(self, job_id: str, *, local_id: str | None = None, never_submitted: bool = False) -> Job:
         """Say what only a person can find out: under which local id its system has the job, or that it never

@@ -152,8 +152,9 @@ def _environment() -> dict[str, str]:
     """Ours, with this very jobd importable: it may be a checkout that is on nobody's path."""
     environment = dict(os.environ)
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    if os.path.basename(root) not in ("site-packages", "dist-packages"):
-        environment["PYTHONPATH"] = ":".join(filter(None, [root, environment.get("PYTHONPATH")]))
+    present = environment.get("PYTHONPATH", "").split(":")
+    if os.path.basename(root) not in ("site-packages", "dist-packages") and root not in present:
+        environment["PYTHONPATH"] = ":".join(filter(None, [root, *present]))
     return environment
 
 
