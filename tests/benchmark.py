@@ -4,9 +4,9 @@
 
 A real daemon in a directory of its own, with as many jobs at once as the machine has processors; one machine,
 so the load runs on the processors that it measures. Rates are medians over rounds in which everything takes
-its turn, and count as ratios to the floor just before and after: bare posix_spawn and wait of the same jobs, as
-many at once. Times are medians and 99th percentiles. Every job is durable: on disk before its submission is
-answered. `--directory` chooses the disk.
+its turn, and count as ratios to the floor just before and after: bare posix_spawn and wait of the same jobs,
+as many at once. Times are medians and 99th percentiles. Every job is durable: on disk before its submission
+is answered. `--directory` chooses the disk.
 
 The aims are the project's own. Nothing here fails for being slow, and no test times anything.
 """
