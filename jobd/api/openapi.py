@@ -11,9 +11,9 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from jobd import __version__
 from jobd.api import wire
-from jobd.api.routes import Parameter, Route
+from jobd.api.routes import RUN_TIME, Parameter, Route
 from jobd.units import MEMORY_FORM, RUN_TIME_FORM
-from jobd.verbs.request import JobRequest
+from jobd.verbs.request import COMMAND_APP, JobRequest
 
 Json = dict[str, Any]
 
@@ -24,11 +24,38 @@ _SHAPING = (
     Parameter("pretty", {"type": "boolean"}, "indented"),
     Parameter("filter", {"type": "string"}, "dotted paths of the result to keep, with commas between them"),
 )
+_PLAIN = r"^[^\u0000]*$"
+_NONE_YET: Json = {"description": "this version takes nothing here", "enum": [None]}
 _ON_THE_WIRE: Json = {
-    "maxRunTime": {"type": "string", "pattern": r"^\d{1,4}:[0-5]\d:[0-5]\d$", "description": RUN_TIME_FORM},
-    "memoryPerNode": {"type": ["number", "string"], "exclusiveMinimum": 0, "description": MEMORY_FORM},
+    "name": {"type": "string", "pattern": r"^[^\u0000]*\S[^\u0000]*$", "maxLength": 64},
+    "appId": {"enum": [COMMAND_APP, None]},
+    "command": {
+        "type": "array",
+        "minItems": 1,
+        "prefixItems": [{"type": "string", "pattern": r"^[^\u0000]+$"}],
+        "items": {"type": "string", "pattern": _PLAIN},
+    },
+    "maxRunTime": {"type": "string", "pattern": RUN_TIME, "description": RUN_TIME_FORM},
+    "memoryPerNode": {
+        "description": MEMORY_FORM,
+        "anyOf": [
+            {"type": "number", "exclusiveMinimum": 0, "maximum": 2**32},
+            {"type": "string", "pattern": r"^[1-9][0-9]{0,5}[KMGT]B?$"},
+        ],
+    },
+    "directory": {"type": ["string", "null"], "pattern": r"^/[^\u0000]*$"},
+    "stdin": {"type": ["string", "null"], "minLength": 1, "pattern": _PLAIN},
+    "environment": {
+        "type": ["object", "null"],
+        "propertyNames": {"pattern": r"^[^=\u0000]+$"},
+        "additionalProperties": {"type": "string", "pattern": _PLAIN},
+    },
+    "inputs": _NONE_YET,
+    "parameters": _NONE_YET,
+    "notifications": _NONE_YET,
+    "callbackUrl": _NONE_YET,
 }
-"""Fields of a request that are read into something else."""
+"""Fields of a request of which the model knows only what they are read into."""
 
 
 def document(routes: Iterable[Route]) -> Json:
@@ -122,6 +149,7 @@ def _schemas(routes: Iterable[Route]) -> Json:
     for model in results:
         schemas[model.__name__].pop("required", None)  # `filter` can leave out any field
     schemas["JobRequest"]["properties"].update(_ON_THE_WIRE)
+    schemas["JobRequest"]["required"] = ["name", "command"]
     schemas["Envelope"] = _envelope()
     return schemas
 

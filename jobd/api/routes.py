@@ -11,7 +11,8 @@ from typing import Any
 
 from jobd.api import actions, jobs, misc, outputs, systems, wire
 from jobd.api.call import MOST_ROWS, Handler
-from jobd.store.search import FIELDS
+from jobd.status import KNOWN_WORDS
+from jobd.store import search
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ def _whole_number(least: int | None = 0, most: int | None = None) -> dict[str, A
     return {"type": "integer", **{name: limit for name, limit in limits.items() if limit is not None}}
 
 
+RUN_TIME = r"^[0-9]{1,4}:[0-5][0-9]:[0-5][0-9]$"
 _TRUTH = {"type": "boolean"}
 _KEY = Parameter(
     "Idempotency-Key",
@@ -62,14 +64,27 @@ _PAGE = (
     Parameter("offset", {**_whole_number(0, 10**15), "default": 0}, "rows to leave out first"),
 )
 _ORDER = Parameter("order", {"type": "string", "enum": ["asc", "desc"]})
-_SEARCH = tuple(
-    Parameter(name, {"type": "string"}, f"{field.kind.expected}; with a comparison as {name}.OP: "
-              f"{' '.join(sorted(field.kind.operators))}")
-    for name, field in FIELDS.items()
-)  # fmt: skip
+_KINDS: tuple[tuple[search.Kind, Mapping[str, Any]], ...] = (
+    (search.TEXT, {"type": "string"}),
+    (search.NUMBER, {"type": "integer"}),
+    (search.DATE, {"type": "string", "format": "date-time"}),
+    (search.CLOCK, {"type": "string", "pattern": RUN_TIME}),
+    (search.MEMORY, {"type": "integer", "minimum": 0, "maximum": 10**10}),
+    (search.FLAG, _TRUTH),
+    (search.STATUS, {"type": "string", "enum": sorted(KNOWN_WORDS)}),
+)
+
+
+def _searched(name: str, kind: search.Kind) -> Parameter:
+    schema = next(schema for known, schema in _KINDS if known is kind)
+    operators = " ".join(sorted(kind.operators))
+    return Parameter(name, schema, f"{kind.expected}; with a comparison as {name}.OP: {operators}")
+
+
+_SEARCH = tuple(_searched(name, field.kind) for name, field in search.FIELDS.items())
 _LISTING = (
     *_PAGE,
-    Parameter("orderBy", {"type": "string", "enum": list(FIELDS)}, "the last change first, if absent"),
+    Parameter("orderBy", {"type": "string", "enum": list(search.FIELDS)}, "the last change first, if absent"),
     _ORDER,
     *_SEARCH,
 )
