@@ -457,7 +457,7 @@ def test_resolve_is_refused_where_nothing_is_in_doubt(shared: RunningDaemon) -> 
 
 def test_list_imports_nothing_heavy(shared: RunningDaemon) -> None:
     """Each of these costs as much as a tenth to a half of a bare Python's start."""
-    heavy = "argcomplete dataclasses email http inspect pathlib shutil ssl subprocess threading typing urllib yaml"
+    heavy = "dataclasses email http inspect pathlib shutil ssl subprocess threading typing urllib yaml"
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); from jobd.cli import command; command(['list'])\n"
         "print(*sorted(set(sys.argv[2].split()) & set(sys.modules)), file=sys.stderr)"
