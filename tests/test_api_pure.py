@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -270,6 +271,13 @@ def test_the_words_of_agave() -> None:
     assert shown["remoteOutcome"] == "FAILED"
     assert shown["killAsked"] == {"at": present.moment(1414144092.5), "by": "ann"}
     assert shown["_links"]["self"] == {"href": f"{BASE}/jobs/v2/{ENDED.id}"}
+
+
+@given(st.floats(0, 4e9))
+def test_a_moment_is_what_datetime_says(at: float) -> None:
+    said = datetime.fromisoformat(present.moment(at) or "")
+    assert said.utcoffset() == datetime.fromtimestamp(at).astimezone().utcoffset()
+    assert -1e-5 <= at - said.timestamp() < 0.00101
 
 
 def test_no_link_to_what_is_not_there() -> None:
