@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from aiohttp import web
@@ -34,12 +35,18 @@ _LAST_OF_ITS_CONNECTION = frozenset({408, 413})
 
 def make_app(desk: Desk, about: Callable[[], dict[str, Any]] = dict) -> web.Application:
     """To be served by `serve.Server`. `about`: what the daemon says of itself to `doctor`."""
-    api = Api(desk, Callers(desk), about, document=envelope.text(openapi.document(ROUTES)))
+    api = Api(desk, Callers(desk), about, document=_document)
     app = web.Application(client_max_size=desk.settings.max_body, middlewares=[_errors_in_envelopes(api)])
     app[API] = api
     for route in ROUTES:
         _add(app.router, route, _served(api, route))
     return app
+
+
+@cache
+def _document() -> bytes:
+    """Made when somebody first asks for it: that takes as long as many jobs."""
+    return envelope.text(openapi.document(ROUTES))
 
 
 def _add(router: web.UrlDispatcher, route: Route, handler: WebHandler) -> None:

@@ -41,7 +41,7 @@ class Api:
     connections: Callable[[], int] = lambda: 0
     answered: Counter[int] = field(default_factory=Counter)
     """Requests so far, by status code."""
-    document: bytes = b"{}"
+    document: Callable[[], bytes] = lambda: b"{}"
     """What can be asked, as OpenAPI has it."""
 
     async def unless_closing(self, work: Coroutine[Any, Any, T]) -> T:

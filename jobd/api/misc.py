@@ -75,4 +75,4 @@ def _metric(name: str, kind: str, words: str, samples: Iterable[tuple[str, float
 
 
 async def openapi_document(call: Call) -> web.Response:
-    return web.Response(body=call.api.document, content_type="application/json")
+    return web.Response(body=call.api.document(), content_type="application/json")
