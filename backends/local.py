@@ -25,6 +25,7 @@ class LocalBackend(Backend):
     daemon."""
 
     persons: Persons
+    looks = 1  # the keeper knows for certain
 
     def __init__(self, options: Mapping[str, Any], persons: Any) -> None:
         if options:

@@ -63,7 +63,8 @@ class Report:
     ended: float | None = None
     usage: Usage = Usage()
     details: Mapping[str, Any] = field(default_factory=dict)
-    """Anything more worth showing: the rung of containment, nodes, survivors of a kill."""
+    """Anything more worth showing: the rung of containment, nodes. `survivors` of a job that is still RUNNING
+    are processes that were killed and are not gone yet."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,7 @@ class Placed:
     backend only."""
 
     local_id: str
+    """The system's own; "" as long as it is not known yet (a Report brings it)."""
     tag: str
     owner: str
     submitted: float
@@ -121,6 +123,9 @@ class Backend(ABC):
     Made with the system's own settings (`System.options`, a plain mapping) and `persons`, through which
     everything is done that is done in a person's name or files. Raises Invalid when the settings are wrong.
     """
+
+    looks = 2
+    """How many answers of `find` without the job make it certain that it was never taken."""
 
     def __init__(self, options: Mapping[str, Any], persons: Any) -> None:
         self.options = options

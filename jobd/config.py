@@ -31,6 +31,7 @@ from pydantic.alias_generators import to_camel
 from jobd import places, units
 from jobd.errors import Fault, Invalid
 from jobd.layers import Layers
+from jobd.machine import machine
 
 # ---- kinds of values
 
@@ -117,18 +118,6 @@ VariableName = Annotated[str, _pattern(r"[A-Za-z_][A-Za-z0-9_]*", "a name of let
 Variables = Mapping[VariableName, Annotated[str, BeforeValidator(_variable)]]
 
 
-def _this_processors() -> int:
-    return len(os.sched_getaffinity(0))
-
-
-def _this_memory() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def _this_gpus() -> int:
-    return sum(bool(re.fullmatch(r"nvidia\d+", name)) for name in os.listdir("/dev"))
-
-
 def _is_local(data: Mapping[str, Any]) -> bool:
     return data.get("backend") == "local"
 
@@ -157,10 +146,10 @@ class Slots(_Model):
     """What a system whose queueing is jobd's own work has to hand out. What is absent or "auto" is this
     machine's."""
 
-    processors: Count = Field(default_factory=_this_processors)
-    memory: Size = Field(default_factory=_this_memory)
+    processors: Count = Field(default_factory=lambda: machine().processors)
+    memory: Size = Field(default_factory=lambda: machine().memory)
     """Bytes."""
-    gpus: Annotated[Whole, Field(ge=0)] = Field(default_factory=_this_gpus)
+    gpus: Annotated[Whole, Field(ge=0)] = Field(default_factory=lambda: len(machine().gpus))
 
     @model_validator(mode="before")
     @classmethod

@@ -24,8 +24,8 @@ from jobd.backend import Phase, Placed
 from jobd.backends.local import LocalBackend
 from jobd.errors import Forbidden, Invalid, NotFound, Refused, Unavailable
 from jobd.keeper import containment, link, persons, procfs, record
-from jobd.keeper.machine import gpus, machine
 from jobd.keeper.persons import Persons, Record
+from jobd.machine import gpus, machine
 from jobd.status import Condition
 from tests.attempts import Attempts, gone, until
 

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 LEVELS = [
-    {"errors", "units", "notify", "status"},
+    {"errors", "units", "notify", "status", "machine"},
     {"yamlfile"},
     {"places"},
     {"layers"},
@@ -32,7 +32,7 @@ ONLY_IN = {
     "sqlite3": {"store"},
     "apscheduler": {"daemon"},
     "yaml": {"yamlfile"},
-    "psutil": {"keeper", "backends"},
+    "psutil": {"machine", "keeper", "backends"},
     "aiohttp": {"api"},
     "pytest": {"backends"},  # the contract suite, which nothing else imports
 }

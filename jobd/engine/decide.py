@@ -56,8 +56,8 @@ def absent(job: Job, gap: float, lost_after: float | None, now: float) -> Decisi
 
 def _ended(job: Job, report: Report, now: float) -> Decision | None:
     condition = report.condition or judge(report.exit_code, report.signal)
-    if job.condition is Condition.LOST and condition is Condition.LOST:
-        return None
+    if job.condition is Condition.LOST and condition in (Condition.LOST, Condition.NODE_LOST):
+        return None  # not knowing, again; after a reboot in other words
     columns = {
         "exit_code": report.exit_code,
         "signal": report.signal,

@@ -23,8 +23,6 @@ from jobd.store import moves, queries
 from jobd.store.job import Job
 from jobd.store.writer import Transaction
 
-_CLEAN_LOOKS = 2
-"""Complete answers that do not know the tag, before it counts as never taken."""
 _BETWEEN_LOOKS = 1.0
 _LONGEST_PAUSE = 60.0
 
@@ -81,7 +79,7 @@ async def _find(lane: Lane, order: Ticket) -> Placed | None:
             pause = min(pause * 2, _LONGEST_PAUSE)
         else:
             clean, pause = clean + 1, _BETWEEN_LOOKS
-            if placed or clean == _CLEAN_LOOKS:
+            if placed or clean == lane.backend.looks:
                 return placed
         await asyncio.sleep(pause)
 

@@ -54,7 +54,7 @@ def _jobs(sql: queries.Connection, lane: Lane, tags: set[str] | None) -> list[Jo
     if tags is None:
         lost = queries.lost(sql, lane.system.id, time.time() - _CORRECTABLE_FOR)
         return queries.placed(sql, lane.system.id) + lost
-    return [job for job in queries.by_tags(sql, tags) if job.local_id and not job.over]
+    return [job for job in queries.by_tags(sql, tags) if job.submitted and not job.over]
 
 
 def _answered(lane: Lane) -> float:

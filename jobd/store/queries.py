@@ -47,7 +47,7 @@ def waiting(sql: sqlite3.Connection, system: str, status: Status, limit: int = -
 
 def placed(sql: sqlite3.Connection, system: str) -> list[Job]:
     """All that the system has and that is not known to be over."""
-    return jobs(sql, f"{_AT_SYSTEM} AND system = ? AND local_id IS NOT NULL", (system,))
+    return jobs(sql, f"{_AT_SYSTEM} AND system = ? AND submitted IS NOT NULL", (system,))
 
 
 def submitting(sql: sqlite3.Connection, system: str) -> list[Job]:
@@ -58,7 +58,7 @@ def submitting(sql: sqlite3.Connection, system: str) -> list[Job]:
 def kill_asked(sql: sqlite3.Connection, system: str) -> list[Job]:
     """Jobs that the system has and that somebody wants ended."""
     return jobs(
-        sql, f"{_AT_SYSTEM} AND system = ? AND local_id IS NOT NULL AND kill_asked IS NOT NULL", (system,)
+        sql, f"{_AT_SYSTEM} AND system = ? AND submitted IS NOT NULL AND kill_asked IS NOT NULL", (system,)
     )
 
 

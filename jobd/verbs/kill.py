@@ -56,7 +56,7 @@ def _ask(tx: Transaction, job_id: str, caller: Caller, delete: bool) -> Job:
     if wish:
         moves.change(tx, job, **wish)
         job = queries.job(tx.sql, job_id) or job
-    if job.status in WAITING or (job.status is Status.PAUSED and job.local_id is None):
+    if job.status in WAITING or (job.status is Status.PAUSED and job.submitted is None):
         ending = {"condition": Condition.KILLED, "evidence": "never handed over", "ended": now, "reason": ""}
         moves.move(tx, job, Status.STOPPED, "Killed before it was handed over.", caller.name, **ending)
     elif "kill_asked" in wish:

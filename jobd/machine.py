@@ -1,4 +1,4 @@
-"""What this machine has to give: for the engine's slots, and for identities that survive a reboot."""
+"""What this machine has to give: the slots of a local system whose configuration does not say."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Machine:
     processors: int
     """Those that this process may use (CPU affinity)."""
     memory: int
-    """Bytes."""
+    """Bytes, all of the machine's."""
     gpus: tuple[int, ...]
     """Indices of NVIDIA devices."""
 
@@ -31,7 +31,3 @@ def gpus(driver: Path = Path("/proc/driver/nvidia/gpus"), devices: Path = Path("
     except OSError:
         names = (re.fullmatch(r"nvidia(\d+)", path.name) for path in devices.glob("nvidia*"))
         return tuple(sorted(int(name.group(1)) for name in names if name))
-
-
-def boot_id() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
