@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import socket
@@ -67,14 +68,16 @@ def raw(path: Path, data: bytes, timeout: float = 10) -> bytes:
     with socket.socket(socket.AF_UNIX) as sock:
         sock.settimeout(timeout)
         sock.connect(str(path))
-        sock.sendall(data)
+        with contextlib.suppress(BrokenPipeError):  # it need not have read all before it answers
+            sock.sendall(data)
         return everything(sock)
 
 
 def everything(sock: socket.socket) -> bytes:
     pieces = []
-    while piece := sock.recv(65536):
-        pieces.append(piece)
+    with contextlib.suppress(ConnectionResetError):  # what it has not read is thrown away with the connection
+        while piece := sock.recv(65536):
+            pieces.append(piece)
     return b"".join(pieces)
 
 

@@ -199,6 +199,16 @@ def test_the_same_key_is_the_same_job(served: RunningDaemon, post: Any) -> None:
     assert post(f"{path}/resubmit", {"preserveNotifications": 0}, Idempotency_Key="k2").code == 409
 
 
+def test_a_key_that_no_store_can_keep(post: Any) -> None:
+    assert post("/jobs/v2", request(), Idempotency_Key="\xff").fields == ["Idempotency-Key"]
+    assert post("/jobs/v2", request(), Idempotency_Key="k" * 256).fields == ["Idempotency-Key"]
+
+
+def test_a_strange_host_is_not_repeated(post: Any) -> None:
+    answer = post("/jobs/v2", request(), Host="a\xff/b")
+    assert (answer.code, answer.headers["Location"]) == (201, f"{URL}/{answer.result['id']}")
+
+
 BAD_REQUESTS = [
     ({"name": None}, ["name"]),
     ({"comand": ["true"]}, ["comand"]),
@@ -276,6 +286,7 @@ def test_what_is_no_request(post: Any, body: bytes) -> None:
         ({"action": "resubmit", "ignoreInputConflicts": "maybe"}, "ignoreInputConflicts"),
         ({"action": "resolve"}, "localId"),
         ({"action": "resolve", "localId": 5}, "localId"),
+        ({"action": "resolve", "localId": "\ud800"}, "localId"),
         (["kill"], "body"),
     ],
 )
@@ -363,6 +374,7 @@ def test_lists(served: RunningDaemon, get: Any) -> None:
         ("orderBy=colour", "orderBy"),
         ("pretty=maybe", "pretty"),
         ("name.rlike=(", "name.rlike"),
+        ("status=%ff", "status"),
     ],
 )
 def test_bad_queries(get: Any, query: str, field: str) -> None:

@@ -48,7 +48,6 @@ JOBS = [
 ]  # fmt: skip
 
 WANTED = (
-    "CREATE INDEX IF NOT EXISTS job_owned_by_age ON job (owner, hidden, seq DESC)",
     "DROP INDEX job_named",
     "CREATE INDEX job_named ON job (name, owner)",
 )

@@ -9,6 +9,7 @@ refused: one that was meant to make a resubmission strict must not be lost by a 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -20,6 +21,7 @@ from jobd.verbs import delete, hold, kill, resolve, resubmit
 
 Fields = Mapping[str, Any]
 
+_LOCAL_ID = re.compile(r"[!-~]{1,255}")
 _SHAPING = frozenset({"naked", "pretty", "filter"})
 
 FLAGS = {
@@ -67,9 +69,13 @@ async def _release(call: Call, fields: Fields) -> Answer:
 
 async def _resolve(call: Call, fields: Fields) -> Answer:
     local_id = fields.get("localId")
-    if local_id is not None and not (isinstance(local_id, str) and local_id.strip()):
+    if local_id is not None and not (isinstance(local_id, str) and _LOCAL_ID.fullmatch(local_id)):
         raise Invalid(
-            Fault("localId", f"{local_id!r:.100} is not right", "the system's id of the job, as text")
+            Fault(
+                "localId",
+                f"{local_id!r:.100} is not right",
+                "the system's id of the job, a text without spaces",
+            )
         )
     never = flag(fields.get("neverSubmitted", False), "neverSubmitted")
     job = await resolve.resolve(call.desk, call.caller, call.id, local_id, never)

@@ -84,15 +84,19 @@ def _errors_in_envelopes(api: Api) -> Middleware:
             response = _failed(request, failure)
         except web.HTTPException as refusal:
             response = _refused(request, refusal)
-        except ConnectionError:
-            raise
-        except Exception:
+        except Exception as error:
+            if isinstance(error, ConnectionError) and _gone(request):
+                raise
             log.exception("a request could not be answered: %s %s", request.method, _path(request))
             response = envelope.error(JobdError("jobd itself has failed; its log says how"))
         api.answered[response.status] += 1
         return response
 
     return middleware
+
+
+def _gone(request: web.Request) -> bool:
+    return request.transport is None or request.transport.is_closing()
 
 
 def _failed(request: web.Request, failure: JobdError) -> web.StreamResponse:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
@@ -26,6 +27,7 @@ from jobd.verbs.submit import Key
 T = TypeVar("T")
 
 MOST_ROWS = 100
+_HOST = re.compile(r"[A-Za-z0-9._-]+(:\d{1,5})?|\[[0-9a-fA-F:.]+\](:\d{1,5})?", re.ASCII)
 _MOST_OFFSET = 10**15
 
 
@@ -78,7 +80,8 @@ class Call:
     @property
     def base(self) -> str:
         """What links begin with: the host that the caller says it is talking to."""
-        return f"http://{self.request.headers.get('Host') or 'localhost'}"
+        host = self.request.headers.get("Host", "")
+        return f"http://{host if _HOST.fullmatch(host) else 'localhost'}"
 
     @property
     def id(self) -> str:
@@ -91,6 +94,8 @@ class Call:
     def key(self, *parts: Any) -> Key | None:
         """The caller's Idempotency-Key, together with what it stands for."""
         key = self.request.headers.get("Idempotency-Key")
+        if key and not (key.isascii() and key.isprintable()):
+            raise Invalid(Fault("Idempotency-Key", "it holds strange characters", "printable ASCII"))
         return Key(key, body.digest(*parts)) if key else None
 
     def page(self) -> tuple[int, int]:

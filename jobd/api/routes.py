@@ -92,7 +92,10 @@ _LISTING = (
 _TRUTH_IN_WORDS = {"enum": [True, False, "true", "false", 1, 0, "1", "0"]}
 _FIELDS_OF: Mapping[str, Mapping[str, Any]] = {
     "resubmit": {name: _TRUTH_IN_WORDS for name in actions.FLAGS},
-    "resolve": {"localId": {"type": "string", "minLength": 1}, "neverSubmitted": _TRUTH_IN_WORDS},
+    "resolve": {
+        "localId": {"type": "string", "pattern": "^[!-~]{1,255}$"},
+        "neverSubmitted": _TRUTH_IN_WORDS,
+    },
 }
 
 
