@@ -1,4 +1,4 @@
-"""Whatever is killed, and whenever: a real daemon, real jobs, and afterwards each of them is accounted for."""
+"""Whatever is killed, and whenever: a real daemon, real jobs, and afterwards every one is accounted for."""
 
 from __future__ import annotations
 
