@@ -1,6 +1,8 @@
 """The parts of the API that need no daemon: envelope, bodies, ranges, and jobs as JSON."""
 
 import json
+import os
+import socket
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -12,11 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobd.api import body, envelope, openapi, present, wire
+from jobd.api.caller import peer
 from jobd.api.envelope import Answer, Shape
 from jobd.api.ranges import Unsatisfiable, span
 from jobd.api.routes import ROUTES
 from jobd.config import Settings
-from jobd.errors import Fault, Invalid, Unavailable
+from jobd.errors import Fault, Forbidden, Invalid, Unavailable
 from jobd.keeper.persons import Entry
 from jobd.status import Condition, Status
 from jobd.store.job import Event
@@ -292,6 +295,22 @@ def test_the_link_to_a_file_has_its_true_name() -> None:
     assert shown["_links"]["self"]["href"].endswith("/x/outputs/media/sub/a%20b%FF%3F.txt")
     assert shown["path"] == "/sub/a b\ufffd?.txt"
     assert (shown["mimeType"], shown["permissions"]) == ("text/plain", "READ_WRITE")
+
+
+# ---- who is calling
+
+
+def test_the_kernel_says_who_it_is() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        uid, gid, groups = peer(ours)
+    assert (uid, gid) == (os.geteuid(), os.getegid())
+    assert groups == frozenset(os.getgroups())
+
+
+def test_nobody_is_known_on_a_socket_of_another_kind() -> None:
+    with socket.socket() as sock, pytest.raises(Forbidden):
+        peer(sock)
 
 
 # ---- the document
