@@ -53,6 +53,11 @@ def of_job(job_id: str) -> list[int]:
     return list(of_jobs([job_id]))
 
 
+def has_in_environment(pid: int, entry: str) -> bool:
+    """Was it started with that variable, as in `NAME=value`?"""
+    return entry.encode() in _environment(pid)
+
+
 def keeper(daemon: RunningDaemon) -> int:
     """Of a running daemon: its child of that name."""
     return until(lambda: next(_keepers(daemon), 0), what="the daemon has a keeper")
