@@ -47,19 +47,12 @@ JOBS = [
     replace(BASE, id="eeee-007", name="bob's", owner="bob", created=NOON + 86400, updated=NOON + 80),
 ]  # fmt: skip
 
-WANTED = (
-    "DROP INDEX job_named",
-    "CREATE INDEX job_named ON job (name, owner)",
-)
-
 
 @pytest.fixture(scope="module")
 def table() -> Iterator[sqlite3.Connection]:
     with contextlib.closing(sqlite3.connect(":memory:")) as sql:
         migration = importlib.import_module("jobd.store.migrations.0001_jobs")
         for statement in migration.TABLES:
-            sql.execute(statement)
-        for statement in WANTED:
             sql.execute(statement)
         for job in JOBS:
             sql.execute(INSERT, insert_values(job))

@@ -25,8 +25,6 @@ from jobd.store.changes import Changes
 from jobd.store.connection import APPLICATION_ID, connection, database, disk_errors
 from jobd.store.filesystem import network_file_system
 from jobd.store.job import Event, Job
-from jobd.store.search import Search
-from jobd.store.tables import SELECT, to_job
 from jobd.store.writer import Work, Writer
 
 T = TypeVar("T")
@@ -74,14 +72,6 @@ class Store:
 
     async def environment(self, digest: str | None) -> dict[str, str] | None:
         return None if digest is None else await self.read(lambda sql: queries.environment(sql, digest))
-
-    async def listing(self, search: Search, limit: int, offset: int, order: str) -> list[Job]:
-        """The jobs that a search matches; `order` is SQL, made by search.py."""
-        statement = f"{SELECT} WHERE {search.sql} ORDER BY {order} LIMIT ? OFFSET ?"
-        rows = await self.read(
-            lambda sql: sql.execute(statement, (*search.parameters, limit, offset)).fetchall()
-        )
-        return [to_job(row) for row in rows]
 
 
 def lock(state_dir: Path, facts: Mapping[str, object]) -> int:

@@ -38,6 +38,9 @@ async def release(desk: Desk, caller: Caller, job_id: str) -> Job:
 
 
 def _pause(tx: Transaction, job: Job, caller: Caller) -> Job:
+    current = queries.job(tx.sql, job.id)
+    if current and {job.status, current.status} <= WAITING:  # between these two it moves by itself
+        job = current
     words = f"Held by {caller.name}."
     facts = {"held_from": job.status, "reason": words}
     return _moved(tx, job, Status.PAUSED, words, caller, facts)

@@ -19,6 +19,7 @@ from jobd.errors import Fault, Invalid
 COMMAND_APP = "command-1.0"
 """The built-in app that a plain command is kept as, so that links and resubmission take one path."""
 _SYNONYMS = {"jobName": "name", "softwareName": "appId", "queue": "batchQueue"}
+_MISSING = {"name": "a name of 1 to 64 characters"}
 _MOST_PROCESSORS = 1_000_000
 
 
@@ -134,7 +135,7 @@ def _in_words(details: Any, at: str) -> Fault:
     kind, context = details["type"], details.get("ctx", {})
     match kind:
         case "missing":
-            return Fault(field, "this is missing", "a name of 1 to 64 characters")
+            return Fault(field, "this is missing", _MISSING.get(details["loc"][-1], "a value"))
         case "extra_forbidden":
             return Fault(field, "there is no such field", _instead(str(details["loc"][-1])))
         case "value_error" if isinstance(context["error"], units.BadUnit):

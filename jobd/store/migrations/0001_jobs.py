@@ -59,10 +59,11 @@ TABLES = (
     """,
     # What a person lists: everybody's, their own, their own in one status; the newest change first.
     "CREATE INDEX job_listed ON job (hidden, updated DESC, seq DESC)",
+    "CREATE INDEX job_listed_by_status ON job (hidden, status, updated DESC, seq DESC)",
     "CREATE INDEX job_owned ON job (owner, hidden, updated DESC, seq DESC)",
     "CREATE INDEX job_owned_by_status ON job (owner, hidden, status, updated DESC, seq DESC)",
     "CREATE INDEX job_owned_by_age ON job (owner, hidden)",  # an index ends with the row id, which is seq
-    "CREATE INDEX job_named ON job (owner, name)",
+    "CREATE INDEX job_named ON job (name, owner)",
     # What the engine asks at every turn; its order is the order of the queue.
     "CREATE INDEX job_turn ON job (status, system, priority DESC, seq)",
     "CREATE UNIQUE INDEX job_tag ON job (tag) WHERE tag IS NOT NULL",
