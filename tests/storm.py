@@ -46,7 +46,8 @@ class Book:
     deleted: set[str] = field(default_factory=set)
     resubmits: int = 0
     """Tried; each can have made one job at most."""
-    unanswered: int = 0
+    unanswered: list[str] = field(default_factory=list)
+    """Why a client gave up."""
 
 
 class Storm:
@@ -154,8 +155,8 @@ class _One:
         act = self.random.choices([self.submit, self.kill, self.delete, self.resubmit], [10, 2, 1, 2])[0]
         try:
             act()
-        except Unavailable:
-            self.book.unanswered += 1
+        except Unavailable as trouble:
+            self.book.unanswered.append(f"{act.__name__}: {trouble}")
 
     def submit(self) -> None:
         self.number += 1
