@@ -308,3 +308,5 @@ def test_T8_after_a_reboot_it_is_node_lost_and_no_stale_pid_is_signalled(daemon:
     finally:
         for pid in innocent:
             processes.kill9(pid)
+        if record.get("cgroup"):  # which no reboot has removed
+            os.rmdir(record["cgroup"])
