@@ -174,11 +174,9 @@ def load(name: str, options: Mapping[str, Any], persons: Any) -> Backend:
     module, _, attribute = BUILT_IN.get(name, name).rpartition(".")
     try:
         found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        known = ", ".join(sorted(BUILT_IN))
-        raise Invalid(
-            f"no backend {name!r}: {error} (expected {known}, or the dotted path of a class)"
-        ) from error
+    except Exception as error:  # whatever a third party's module does when it is imported
+        known = f"{', '.join(sorted(BUILT_IN))}, or the dotted path of a class"
+        raise Invalid(f"no backend {name!r}: {str(error) or repr(error)} (expected {known})") from error
     if not (isinstance(found, type) and issubclass(found, Backend)):
         raise Invalid(f"{name!r} is not a subclass of jobd.backend.Backend")
     return found(options, persons)

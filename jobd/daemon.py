@@ -32,6 +32,7 @@ from jobd import config
 from jobd.api.app import make_app
 from jobd.api.listener import Listener
 from jobd.api.serve import Server
+from jobd.backend import load
 from jobd.config import Settings
 from jobd.engine.engine import Engine
 from jobd.errors import Conflict, Invalid, JobdError
@@ -55,9 +56,7 @@ log = logging.getLogger("jobd")
 def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     if arguments.verb == "check-config":
-        fine, text = config.check(arguments.config, os.environ, arguments.system)
-        print(text, file=sys.stdout if fine else sys.stderr)
-        return OK if fine else WRONG
+        return _check(arguments)
     try:
         settings = config.load(arguments.config, os.environ, arguments.system)
     except Invalid as error:
@@ -69,8 +68,11 @@ def main(argv: list[str] | None = None) -> int:
         )
     except Conflict as error:
         return _refuse(error, HELD)
-    except (JobdError, OSError) as error:
+    except JobdError as error:
         return _refuse(error, WRONG)
+    except OSError as error:
+        where = error.filename or settings.state_dir
+        return _refuse(Invalid(f"cannot start: {where}: {error.strerror or error}"), WRONG)
     return OK
 
 
@@ -86,6 +88,20 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--log-file", type=Path, metavar="FILE", help="instead of stderr")
     parser.add_argument("--version", action="version", version=f"jobd {jobd.__version__}")
     return parser
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    """Also tries to make each backend, which a daemon would refuse to start without."""
+    fine, text = config.check(arguments.config, os.environ, arguments.system)
+    if fine:
+        settings = config.load(arguments.config, os.environ, arguments.system)
+        try:
+            for system in settings.systems:
+                load(system.backend, system.options, Persons(settings.state_dir))
+        except Invalid as error:
+            fine, text = False, f"system {system.id}: {error}"
+    print(text, file=sys.stdout if fine else sys.stderr)
+    return OK if fine else WRONG
 
 
 def _refuse(error: Exception, code: int) -> int:

@@ -48,6 +48,8 @@ class Clumsy(Backend):
 
     def find(self, ticket: Ticket) -> Placed | None:
         self._called("find")
+        if self._mood("finds badly"):
+            raise TypeError("a bug in the backend")
         if self._mood("down") or self._mood("takes and denies"):
             raise Unavailable("cannot reach the controller")
         return self._placed(ticket.tag, ticket.user) if self._job(ticket.tag).exists() else None

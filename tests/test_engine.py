@@ -3,6 +3,8 @@ guessed."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -255,3 +257,35 @@ def test_a_reload_is_all_or_nothing(daemon, system):
     until(lambda: len(daemon.client().systems()) == 2)
     system.says("ENDED 0")
     assert daemon.ended(job["id"])["status"] == "FINISHED"
+
+
+def test_a_backend_whose_find_has_a_bug_is_asked_again(daemon, system):
+    system.is_in_mood("takes and denies", "finds badly")
+    job = daemon.submit("x")
+    before = system.calls("find")
+    until(lambda: system.calls("find") > before + 1)
+    system.is_in_mood()
+    daemon.in_status(job["id"], "QUEUED")
+    assert system.submitted() == [job["id"]]
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("raise RuntimeError('on import')", "on import"),
+        ("def f(:", "invalid syntax"),
+        ("Backend = 3", "not a subclass"),
+    ],
+)
+def test_a_backend_that_cannot_be_loaded_is_one_line(short_dir, source, words):
+    (short_dir / "broken.py").write_text(source)
+    config = "systems: [{id: x, backend: broken.Backend}]\n"
+    daemon = RunningDaemon(short_dir, config, PYTHONPATH=f"{short_dir}:{Path(__file__).parent.parent}")
+    for verb in ([], ["check-config"]):
+        command = [sys.executable, "-m", "jobd.daemon", *verb]
+        answer = subprocess.run(
+            command, env=daemon.environment, capture_output=True, text=True, timeout=30, check=False
+        )
+        assert answer.returncode == 78
+        assert words in answer.stderr
+        assert len(answer.stderr.splitlines()) == 1

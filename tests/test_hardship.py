@@ -197,9 +197,6 @@ def test_a_socket_that_logout_took_is_made_again(short_dir: Path) -> None:
 
 
 @needs_root
-@pytest.mark.xfail(
-    strict=True, reason="a hand-over that could not be written down is taken up by a restart only"
-)
 def test_T10_a_hand_over_that_a_full_disk_interrupted_goes_on(short_dir: Path) -> None:
     config = f"sweep: 1\nkillWait: 1\nsystems: [{{id: local, workDir: {short_dir}/work}}]\n"
     with SmallDisk(short_dir, short_dir / "state", "4m", config) as daemon:

@@ -239,7 +239,7 @@ class Client:
         """Was it our own first try, whose reply was lost, that did what the second one finds done?"""
         if getattr(error, "tried_before", False):
             for job in self.list({"id": job_id, "visible": visible}, limit=1):
-                return job
+                return {**job, "visible": visible == "true"}
         raise error
 
     # ---- files

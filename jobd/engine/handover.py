@@ -17,7 +17,7 @@ from jobd.engine import kill
 from jobd.engine.decide import decide
 from jobd.engine.lane import Lane
 from jobd.engine.ticket import ticket
-from jobd.errors import JobdError, Refused, Unavailable
+from jobd.errors import Refused, Unavailable
 from jobd.status import Condition, Status
 from jobd.store import moves, queries
 from jobd.store.job import Job
@@ -29,16 +29,16 @@ _LONGEST_PAUSE = 60.0
 log = logging.getLogger(__name__)
 
 
-async def hand_over(lane: Lane, job: Job) -> None:
+def begin(lane: Lane, job: Job) -> None:
     """A job just moved to SUBMITTING goes to its backend."""
-    with lane.handing_over(job.tag or ""):
-        await _hand_over(lane, job)
+    lane.hand_over(job.tag or "", _hand_over(lane, job))
 
 
-async def take_up(lane: Lane, job: Job) -> None:
-    """A job that a former daemon left in SUBMITTING."""
-    with lane.handing_over(job.tag or ""):
-        await _look_up(lane, job, "The daemon was restarted while handing it over.")
+def take_up(lane: Lane, job: Job) -> None:
+    """A job is in SUBMITTING and nobody is at it: a former daemon, or a full disk, cut its hand-over
+    short."""
+    if job.tag not in lane.handing:
+        lane.hand_over(job.tag or "", _look_up(lane, job, "Its hand-over was interrupted."))
 
 
 async def _hand_over(lane: Lane, job: Job) -> None:
@@ -74,8 +74,8 @@ async def _find(lane: Lane, order: Ticket) -> Placed | None:
     while True:
         try:
             placed = await lane.call(lane.backend.find, order)
-        except JobdError as trouble:
-            lane.trouble = str(trouble)
+        except Exception as trouble:  # a backend's bug is no answer either
+            lane.trouble = str(trouble) or repr(trouble)
             pause = min(pause * 2, _LONGEST_PAUSE)
         else:
             clean, pause = clean + 1, _BETWEEN_LOOKS

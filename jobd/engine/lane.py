@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from jobd.backend import Backend
 from jobd.config import System
+from jobd.errors import JobdError
 from jobd.store.store import Store
 
 T = TypeVar("T")
@@ -35,6 +35,10 @@ class Lane:
         """The same in monotonic time."""
         self.trouble = ""
         """Why the system does not answer; empty while it does."""
+        self.handing: set[str] = set()
+        """Tags that are being handed over."""
+        self.admitting = asyncio.Lock()
+        """Held from the choice of jobs until their tags are in `handing`."""
         self.killing: set[str] = set()
         """Tags whose kill is being carried out."""
         self.polling = asyncio.Lock()
@@ -43,7 +47,6 @@ class Lane:
         """Rung when a job may start: one has come, or a slot is free."""
         self.news = asyncio.Event()
         self._heard: set[str] = set()
-        self._handing: set[str] = set()
         self._early: set[str] = set()
         """Tags of which there was news before their hand-over was on record."""
         self._threads = ThreadPoolExecutor(system.concurrency, thread_name_prefix=f"lane-{system.id}")
@@ -51,19 +54,22 @@ class Lane:
 
     def heard(self, tag: str) -> None:
         """There is something new to see of that attempt; while it is being handed over, that waits."""
-        if tag in self._handing:
+        if tag in self.handing:
             self._early.add(tag)
         else:
             self._heard.add(tag)
             self.news.set()
 
-    @contextmanager
-    def handing_over(self, tag: str) -> Iterator[None]:
-        self._handing.add(tag)
+    def hand_over(self, tag: str, work: Coroutine[Any, Any, None]) -> None:
+        """Runs `work`, the handing over of that attempt. From this moment on nobody else takes it up."""
+        self.handing.add(tag)
+        self.spawn(self._handing_over(tag, work))
+
+    async def _handing_over(self, tag: str, work: Coroutine[Any, Any, None]) -> None:
         try:
-            yield
+            await work
         finally:
-            self._handing.discard(tag)
+            self.handing.discard(tag)
             if tag in self._early:
                 self._early.discard(tag)
                 self.heard(tag)
@@ -71,6 +77,10 @@ class Lane:
     def take_heard(self) -> set[str]:
         tags, self._heard = self._heard, set()
         return tags
+
+    def put_back(self, tags: set[str]) -> None:
+        """They could not be looked at: at the next turn, then."""
+        self._heard |= tags
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(self._guarded(work))
@@ -91,5 +101,7 @@ class Lane:
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
         try:
             await work
+        except JobdError as trouble:
+            log.warning("%s: %s; the next sweep takes it up again", self.system.id, trouble)
         except Exception:
             log.exception("%s: a task failed; the next sweep takes its work up again", self.system.id)

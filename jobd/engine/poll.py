@@ -22,19 +22,21 @@ _CORRECTABLE_FOR = 7 * 86400.0
 log = logging.getLogger(__name__)
 
 
-async def poll(lane: Lane, tags: set[str] | None) -> None:
-    """A turn: asks of those tags, or of all jobs that the system has, and writes down what follows."""
+async def poll(lane: Lane, tags: set[str] | None) -> bool:
+    """A turn: asks of those tags, or of all jobs that the system has, and writes down what follows. Returns
+    whether there was an answer."""
     async with lane.polling:
         try:
             jobs, reports = await lane.call(_ask, lane, tags)
         except JobdError as trouble:
             _no_answer(lane, str(trouble))
-            return
+            return False
         gap = _answered(lane) if tags is None else None
         decided = [Decided(job, decision) for job in jobs if (decision := _decide(lane, job, reports, gap))]
         over = await lane.store.write(lambda tx: _write(tx, decided)) if decided else 0
         if over:
             lane.bell.set()
+        return True
 
 
 def _no_answer(lane: Lane, trouble: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from jobd.backend import Placed, Ticket
 from jobd.config import System
+from jobd.errors import Refused
 from jobd.store.job import Job
 
 _PATH = "/usr/local/bin:/usr/bin:/bin"
@@ -44,7 +45,10 @@ def placed(job: Job) -> Placed:
 
 def clean(user: str) -> dict[str, str]:
     """The environment of a person who has just logged in and has no start-up files."""
-    entry = pwd.getpwnam(user)
+    try:
+        entry = pwd.getpwnam(user)
+    except KeyError:
+        raise Refused(f"there is no user {user} on this machine") from None
     return {
         "HOME": entry.pw_dir,
         "LOGNAME": user,

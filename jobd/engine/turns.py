@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from jobd.engine import admit, handover, kill
 from jobd.engine.lane import Lane
 from jobd.engine.poll import forget, poll
+from jobd.errors import JobdError
 from jobd.store import queries
 
 _KEEP_EVIDENCE = 600.0
@@ -22,10 +23,8 @@ log = logging.getLogger(__name__)
 
 
 async def start(lane: Lane) -> None:
-    """Takes up what a daemon before this one left: hand-overs that were begun are looked up, not repeated
-    (T2)."""
-    for job in await lane.store.read(lambda sql: queries.submitting(sql, lane.system.id)):
-        lane.spawn(handover.take_up(lane, job))
+    """Takes up what a daemon before this one left, then goes on at each bell."""
+    await _take_up(lane)
     lane.spawn(sweep(lane))
     lane.spawn(_at_each(lane, lane.bell, start_waiting))
     lane.spawn(_at_each(lane, lane.news, listen))
@@ -33,25 +32,40 @@ async def start(lane: Lane) -> None:
 
 async def start_waiting(lane: Lane) -> None:
     """Hands over the jobs that may start now."""
-    admitted = await lane.store.write(lambda tx: admit.admit(tx, lane.system, time.time()))
-    for job in admitted.jobs:
-        lane.spawn(handover.hand_over(lane, job))
+    async with lane.admitting:
+        admitted = await lane.store.write(lambda tx: admit.admit(tx, lane.system, time.time()))
+        for job in admitted.jobs:
+            handover.begin(lane, job)
     if admitted.more:
         lane.bell.set()
 
 
 async def listen(lane: Lane) -> None:
     """Looks at the jobs of which there was news."""
-    await poll(lane, lane.take_heard())
+    tags = lane.take_heard()
+    answered = False
+    try:
+        answered = await poll(lane, tags)
+    finally:
+        if not answered:
+            lane.put_back(tags)
 
 
 async def sweep(lane: Lane) -> None:
-    """Looks at everything: what news may have missed, kills still to be carried out, slots that nobody knew
-    were free."""
+    """Looks at everything: what news may have missed, what a fault has cut short, kills still to be carried
+    out, slots that nobody knew were free."""
     await poll(lane, None)
+    await _take_up(lane)
     for job in await lane.store.read(lambda sql: queries.kill_asked(sql, lane.system.id)):
         kill.begin(lane, job)
     lane.bell.set()
+
+
+async def _take_up(lane: Lane) -> None:
+    """Hand-overs that were begun and that nobody is at are looked up, not repeated (T2)."""
+    async with lane.admitting:
+        for job in await lane.store.read(lambda sql: queries.submitting(sql, lane.system.id)):
+            handover.take_up(lane, job)
 
 
 async def clear_up(lane: Lane) -> None:
@@ -68,7 +82,8 @@ async def _at_each(lane: Lane, event: asyncio.Event, turn: Callable[[Lane], Awai
         event.clear()
         try:
             await turn(lane)
-        except Exception:
-            log.exception("%s: a turn failed and will be done again", lane.system.id)
+        except Exception as fault:
+            trace = None if isinstance(fault, JobdError) else fault
+            log.warning("%s: a turn failed and is done again: %s", lane.system.id, fault, exc_info=trace)
             await asyncio.sleep(_AFTER_A_FAULT)
             event.set()

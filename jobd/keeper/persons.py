@@ -181,6 +181,18 @@ class Persons:
             self._keeper(failed=link)
         except Unavailable as error:
             _log.error("%s", error)
+        self._tell_of_the_deserted()
+
+    def _tell_of_the_deserted(self) -> None:
+        """Whatever ended the keeper may have ended supervisors too, which then tell nobody."""
+        for tag in self.records():
+            seen = self.look(tag)
+            if seen and not seen.alive and not seen.record.over:
+                self.on_news(tag)
+
+    def records(self) -> list[str]:
+        """The tags of all attempts that have a record."""
+        return [name for name in os.listdir(self._directory) if not name.startswith(".")]
 
     def _ends_within(self, wait: float) -> bool:
         poll = select.poll()
