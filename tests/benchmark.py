@@ -343,6 +343,9 @@ def measure_history(report: Report, sizes: Sizes, daemon: RunningDaemon) -> None
             _add_listings(report, sizes, client, stored, me)
         say(f"{sizes.running:,} running")
         _measure_running(report, sizes, daemon, client)
+        loads.kill_all(client)
+        daemon.stop()
+        past.drop(daemon.state)  # or whoever ends this daemon would go through all of it
 
 
 def _add_restarts(report: Report, sizes: Sizes, daemon: RunningDaemon, what: str) -> None:
@@ -357,7 +360,7 @@ def _add_restarts(report: Report, sizes: Sizes, daemon: RunningDaemon, what: str
 def _add_listings(report: Report, sizes: Sizes, client: Client, stored: int, me: str) -> None:
     taken: dict[str, list[float]] = {}
     for _ in range(sizes.listings):
-        for name, where, order in _listings(me):
+        for name, where, order in _listings(me, stored):
             rows = lambda where=where, order=order: list(client.list(where, limit=50, order_by=order))  # noqa: E731
             taken.setdefault(name, []).append(timed(rows))
     for name, times in taken.items():
@@ -365,8 +368,10 @@ def _add_listings(report: Report, sizes: Sizes, client: Client, stored: int, me:
         report.add_times("list", words, times, aim="p50 10 ms, 2 x that of 1,000")
 
 
-def _listings(me: str) -> Iterator[tuple[str, dict[str, str], str]]:
-    day = (time.time() - 5 * 3600) * 1000
+def _listings(me: str, stored: int) -> Iterator[tuple[str, dict[str, str], str]]:
+    """(what it is called, the search, its order)"""
+    middle = (time.time() - stored * past.APART / 2) * 1000
+    hours = f"{middle:.0f},{middle + 2 * 3600_000:.0f}"
     yield "no filter", {}, "lastUpdated"
     yield "no filter, by creation", {}, "created"
     yield "status", {"status": "FAILED"}, "lastUpdated"
@@ -375,7 +380,9 @@ def _listings(me: str) -> Iterator[tuple[str, dict[str, str], str]]:
     yield "name.like, a prefix", {"name.like": "fit-12*"}, "lastUpdated"
     yield "name", {"name": "fit-12"}, "lastUpdated"
     yield "id.like, a prefix", {"id.like": "abcd*"}, "lastUpdated"
-    yield "created, a range", {"created.between": f"{day:.0f},{day + 3600_000:.0f}"}, "lastUpdated"
+    yield "created, two hours of long ago", {"created.between": hours}, "lastUpdated"
+    yield "owner and created, the same hours", {"owner": me, "created.between": hours}, "lastUpdated"
+    yield "owner, by creation", {"owner": me}, "created"
 
 
 def _measure_running(report: Report, sizes: Sizes, daemon: RunningDaemon, client: Client) -> None:
@@ -390,7 +397,6 @@ def _measure_running(report: Report, sizes: Sizes, daemon: RunningDaemon, client
     report.add("running", "CPU of all their supervisors, of one processor", share, "%", aim="0 %")
     _add_restarts(report, sizes, daemon, f"{sizes.stored[-1]:,} stored, {sizes.running:,} running")
     assert _running(client) == sizes.running, "they are known again"
-    daemon.end_all_jobs()
 
 
 def _running(client: Client) -> int:

@@ -7,6 +7,7 @@ import re
 import selectors
 import time
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from jobd.client import Client
@@ -119,6 +120,11 @@ def await_all(client: Client, ids: Sequence[str]) -> None:
     client.wait(ids[-1])
     while active := list(client.list({"status.in": ACTIVE}, limit=1)):
         client.wait(active[0]["id"])
+
+
+def kill_all(client: Client) -> None:
+    with ThreadPoolExecutor(16) as threads:
+        list(threads.map(client.kill, [job["id"] for job in client.list({"status.in": ACTIVE})]))
 
 
 def assert_finished(client: Client, ids: Sequence[str]) -> None:

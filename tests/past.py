@@ -15,7 +15,9 @@ _NUMBERS = """
 _ID = " || '-' || ".join(
     f"substr(h, {at}, {length})" for at, length in ((1, 8), (9, 4), (13, 4), (17, 4), (21, 12))
 )
-_AT = "(:now - (:total - i) * 30.0)"
+APART = 30.0
+"""Seconds from one job to the next."""
+_AT = f"(:now - (:total - i) * {APART})"
 _NEW = {
     "seq": "i",
     "id": f"{_ID} || '-007'",
@@ -77,6 +79,12 @@ def _bulk(path: Path) -> Iterator[sqlite3.Connection]:
             sql.execute(statement)
         sql.commit()
         sql.execute("PRAGMA journal_mode = WAL")
+
+
+def drop(state: Path) -> None:
+    """The store as a whole."""
+    for path in state.glob("jobd.db*"):
+        path.unlink()
 
 
 def forget_waiting(path: Path) -> None:
