@@ -20,7 +20,7 @@ WORDS = """
     kill: plain; ignores TERM
     idle: after all this; freshly started; CPU
     jobctl: wall; CPU
-    list: 20: no filter; 20: status; 200: no filter; by creation; owner and status; a prefix; two hours; owner, by creation
+    list: 20: no filter; 200: no filter; by creation; owner and status; prefix; two hours; owner, by creation
     restart: 20 stored; 200 stored; 3 running
     running: private memory; CPU
 """
