@@ -38,7 +38,7 @@ from jobd.engine.engine import Engine
 from jobd.errors import Conflict, Invalid, JobdError
 from jobd.keeper.persons import Persons
 from jobd.notify import notify
-from jobd.store.store import Store, lock, open_store
+from jobd.store.store import Store, lock, open_store, still_held
 from jobd.verbs.desk import Desk
 
 OK, USAGE, HELD, WRONG = 0, 2, 75, 78
@@ -131,6 +131,8 @@ class Daemon:
         self._read_again = read_again
         self._started = time.time()
         self._end = asyncio.Event()
+        self._fault: JobdError | None = None
+        """Why it ends, where that was not a signal."""
         self._timers = AsyncIOScheduler(
             timezone="UTC", job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
         )
@@ -149,14 +151,15 @@ class Daemon:
             )
             await self._end.wait()
             notify("STOPPING=1")
+            if self._fault:
+                raise self._fault
 
     async def _build(self, stack: contextlib.AsyncExitStack) -> None:
         """Everything in its order; `stack` takes it down in the opposite one."""
         settings = self._settings
         settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        stack.callback(
-            os.close, lock(settings.state_dir, {"pid": os.getpid(), "socket": str(settings.socket)})
-        )
+        self._lock = lock(settings.state_dir, {"pid": os.getpid(), "socket": str(settings.socket)})
+        stack.callback(os.close, self._lock)
         self._listener = Listener(settings.socket, 0o666 if settings.mode == "system" else 0o600)
         socket = self._listener.bind()
         stack.callback(self._listener.close)
@@ -216,8 +219,8 @@ class Daemon:
         self._timers.add_job(self._engine.clear_up, "interval", seconds=_CLEAR_UP_EVERY)
 
     async def _watch(self) -> None:
-        """What a timer of the wall clock cannot see: that the clock was set, and that the socket was removed
-        under us."""
+        """What a timer of the wall clock cannot see: that the clock was set, and that the socket or the
+        state directory was removed under us."""
         offset = time.time() - time.monotonic()
         while True:
             await asyncio.sleep(_WATCH_EVERY)
@@ -226,6 +229,10 @@ class Daemon:
                 log.warning("the clock was set by %+.0f seconds", now - offset)
                 self._set_timers()
             offset = now
+            if not still_held(self._lock, self._settings.state_dir):
+                self._fault = Invalid(f"{self._settings.state_dir} was removed or replaced under the daemon")
+                self._end.set()
+                return
             if self._listener.vanished():
                 await self._listen_again()
 

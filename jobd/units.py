@@ -24,6 +24,7 @@ MEMORY_FORM = 'a number of GB, or a size such as "16GB" or "512MB"'
 _CLOCK = re.compile(r"(\d{1,6}):([0-5]\d):([0-5]\d)", re.ASCII)
 _DURATION = re.compile(r"(\d{1,12}(?:\.\d{1,9})?)\s*(s|m|h|d)?", re.ASCII | re.IGNORECASE)
 _SIZE = re.compile(r"(\d{1,20}(?:\.\d{1,9})?)\s*(?:([KMGTPE])(?:i?B)?|B)", re.ASCII | re.IGNORECASE)
+_PLAIN = re.compile(r"\d{1,20}(?:\.\d{1,9})?", re.ASCII)
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -70,6 +71,8 @@ def parse_memory(value: object) -> int:
     """Bytes of a `memoryPerNode` as requests have it: a number is GB, or a text with its unit."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return _bytes(value, GB, value, MEMORY_FORM)
+    if isinstance(value, str) and _PLAIN.fullmatch(value.strip()):  # as a form has it
+        return _bytes(float(value), GB, value, MEMORY_FORM)
     return parse_size(value, MEMORY_FORM)
 
 

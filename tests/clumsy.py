@@ -37,8 +37,10 @@ class Clumsy(Backend):
             raise Refused("no such partition: moon")
         if self._mood("down"):
             raise Unavailable("cannot reach the controller")
-        if self._mood("hangs"):
-            time.sleep(60)
+        while self._mood("hangs"):
+            time.sleep(0.05)
+        if self._mood("loses"):
+            raise Unavailable("no answer")
         placed = self._take(ticket)
         if self._mood("takes and denies"):
             raise Unavailable("timed out; maybe it was taken")

@@ -3,9 +3,11 @@ guessed."""
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -289,3 +291,43 @@ def test_a_backend_that_cannot_be_loaded_is_one_line(short_dir, source, words):
         assert answer.returncode == 78
         assert words in answer.stderr
         assert len(answer.stderr.splitlines()) == 1
+
+
+def test_T9_what_is_never_taken_is_tried_less_and_less_often(daemon, system):
+    """A system that refuses nothing and takes nothing must not be hammered."""
+    system.is_in_mood("loses")
+    job = daemon.submit("x")
+    until(lambda: daemon.client().show(job["id"])["attempt"] >= 3)
+    told = daemon.client().history(job["id"])
+    handed = [event["created"] for event in told if event["status"] == "SUBMITTING"]
+    pauses = [seconds(later) - seconds(sooner) for sooner, later in itertools.pairwise(handed)]
+    assert pauses[1] > pauses[0] > 1
+    system.is_in_mood()
+    daemon.in_status(job["id"], "QUEUED")
+
+
+def test_T2_a_reload_in_the_middle_of_a_hand_over_does_not_begin_it_again(daemon, system):
+    system.is_in_mood("hangs")
+    job = daemon.submit("x")
+    until(lambda: system.calls("submit"))
+    daemon.config.write_text(daemon.config.read_text() + "    description: another\n    concurrency: 2\n")
+    daemon.hangup()
+    until(lambda: "was read again" in daemon.logged())
+    second = daemon.submit("y")
+    system.is_in_mood()
+    for one in (job, second):
+        assert daemon.in_status(one["id"], "QUEUED")["attempt"] == 1
+    assert sorted(system.submitted()) == sorted([job["id"], second["id"]])
+
+
+def test_a_kill_that_jobd_was_not_asked_for_is_nobodys(daemon, system):
+    job = daemon.submit("x")
+    daemon.in_status(job["id"], "QUEUED")
+    system.says("KILLED")
+    assert daemon.ended(job["id"])["condition"] == "KILLED"
+    last = list(daemon.client().history(job["id"]))[-1]
+    assert (last["createdBy"], last["description"]) == ("jobd", "Killed, and not through jobd.")
+
+
+def seconds(moment: str) -> float:
+    return datetime.fromisoformat(moment).timestamp()

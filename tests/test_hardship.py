@@ -211,6 +211,17 @@ def test_T10_a_hand_over_that_a_full_disk_interrupted_goes_on(short_dir: Path) -
         assert daemon.ended(job["id"], 10)["exitCode"] == 4
 
 
+def test_a_state_directory_that_is_removed_ends_the_daemon(short_dir: Path) -> None:
+    """Going on would be a promise that nothing keeps: what is written then is gone with the last
+    descriptor."""
+    daemon = RunningDaemon(short_dir)
+    daemon.start()
+    assert daemon.process is not None
+    shutil.rmtree(daemon.state)
+    assert daemon.process.wait(timeout=20) == 78
+    assert "was removed or replaced" in daemon.logged()
+
+
 # the clock
 
 FAKETIME = next(iter(glob.glob("/usr/lib/*/faketime/libfaketimeMT.so.1")), None)

@@ -72,10 +72,11 @@ def _ended(job: Job, report: Report, now: float) -> Decision | None:
         "missing_for": 0.0,
         **_common(job, report),
     }
-    by = DAEMON
-    if condition is Condition.KILLED:
-        by = job.kill_asked_by or job.owner
-    return Decision(columns, ending(condition), describe(condition, report), by)
+    by = job.kill_asked_by or DAEMON if condition is Condition.KILLED else DAEMON
+    words = describe(condition, report)
+    if condition is Condition.KILLED and not job.kill_asked_by:
+        words = f"Killed, and not through jobd. {report.reason}".strip()
+    return Decision(columns, ending(condition), words, by)
 
 
 def describe(condition: Condition, report: Report) -> str:

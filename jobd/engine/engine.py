@@ -26,7 +26,7 @@ class Engine:
         self._store = store
         self._persons = persons
         self._loop = asyncio.get_running_loop()
-        self._lanes = {system.id: self._lane(system) for system in settings.systems}
+        self._lanes = {one.id: Lane(store, one, self._backend(one)) for one in settings.systems}
 
     async def start(self) -> None:
         for lane in self._lanes.values():
@@ -38,16 +38,21 @@ class Engine:
 
     async def reload(self, settings: Settings) -> None:
         """All or nothing. Raises Invalid or Conflict, and nothing has changed, when a system cannot be as it
-        is wanted."""
+        is wanted.
+
+        A lane whose system has changed goes on with new settings; it is not stopped, since a hand-over that
+        is under way cannot be called back and must not be begun again (T2).
+        """
         await self._refuse_to_strand(settings)
-        lanes = {system.id: self._renewed(system) for system in settings.systems}
-        before, self._lanes = self._lanes, lanes
-        for name, lane in before.items():
-            if lanes.get(name) is not lane:
-                await lane.stop()
-        for name, lane in lanes.items():
-            if before.get(name) is not lane:
-                await turns.start(lane)
+        backends = {system.id: self._backend(system) for system in settings.systems}
+        for system in settings.systems:
+            if system.id in self._lanes:
+                self._lanes[system.id].renew(system, backends[system.id])
+            else:
+                self._lanes[system.id] = Lane(self._store, system, backends[system.id])
+                await turns.start(self._lanes[system.id])
+        for name in self._lanes.keys() - backends.keys():
+            await self._lanes.pop(name).stop()
 
     def submitted(self, system: str) -> None:
         if system in self._lanes:
@@ -92,13 +97,8 @@ class Engine:
             if lane.system.slots is not None:
                 lane.heard(tag)
 
-    def _lane(self, system: System) -> Lane:
-        backend = load(system.backend, system.options, self._persons)
-        return Lane(self._store, system, backend)
-
-    def _renewed(self, system: System) -> Lane:
-        lane = self._lanes.get(system.id)
-        return lane if lane and lane.system == system else self._lane(system)
+    def _backend(self, system: System) -> Backend:
+        return load(system.backend, system.options, self._persons)
 
     async def _refuse_to_strand(self, settings: Settings) -> None:
         active = await self._store.read(queries.active)

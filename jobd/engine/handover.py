@@ -65,8 +65,9 @@ async def _look_up(lane: Lane, job: Job, why: str) -> None:
     if placed:
         await _take(lane, job, placed)
     else:
-        await lane.store.write(lambda tx: _never_taken(tx, job))
-        lane.bell.set()
+        pause = min(2.0 ** (job.attempt - 1), _LONGEST_PAUSE)
+        await lane.store.write(lambda tx: _never_taken(tx, job, time.time() + pause))
+        lane.ring_in(pause)
 
 
 async def _find(lane: Lane, order: Ticket) -> Placed | None:
@@ -128,8 +129,9 @@ async def _refuse(lane: Lane, job: Job, words: str) -> None:
     lane.bell.set()
 
 
-def _never_taken(tx: Transaction, job: Job) -> None:
-    """It is free to be handed over again under a new tag, unless somebody has stopped it meanwhile (T7)."""
+def _never_taken(tx: Transaction, job: Job, not_before: float) -> None:
+    """It is free to be handed over again under a new tag, after a pause that grows with each attempt, unless
+    somebody has stopped it meanwhile (T7)."""
     current = queries.job(tx.sql, job.id)
     if current is None or (current.status, current.attempt) != (Status.SUBMITTING, job.attempt):
         return
@@ -140,4 +142,4 @@ def _never_taken(tx: Transaction, job: Job) -> None:
         moves.move(tx, current, Status.STOPPED, words, by, reason="", **facts)
         return
     words = "Its system never took it: it is handed over again."
-    moves.move(tx, current, Status.STAGED, words, reason=words, **facts)
+    moves.move(tx, current, Status.STAGED, words, reason=words, not_before=not_before, **facts)

@@ -49,8 +49,21 @@ class Lane:
         self._heard: set[str] = set()
         self._early: set[str] = set()
         """Tags of which there was news before their hand-over was on record."""
-        self._threads = ThreadPoolExecutor(system.concurrency, thread_name_prefix=f"lane-{system.id}")
+        self._threads = self._make_threads()
         self._tasks: set[asyncio.Task[None]] = set()
+
+    def renew(self, system: System, backend: Backend) -> None:
+        """New settings, for all that begins from now on; what is under way ends as it began."""
+        if system == self.system:
+            return
+        before = self._threads
+        self.system, self.backend = system, backend
+        self._threads = self._make_threads()
+        before.shutdown(wait=False)
+        self.bell.set()
+
+    def _make_threads(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self.system.concurrency, thread_name_prefix=f"lane-{self.system.id}")
 
     def heard(self, tag: str) -> None:
         """There is something new to see of that attempt; while it is being handed over, that waits."""
@@ -81,6 +94,10 @@ class Lane:
     def put_back(self, tags: set[str]) -> None:
         """They could not be looked at: at the next turn, then."""
         self._heard |= tags
+
+    def ring_in(self, seconds: float) -> None:
+        """Rings the bell after that time."""
+        asyncio.get_running_loop().call_later(seconds, self.bell.set)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(self._guarded(work))

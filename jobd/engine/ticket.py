@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import pwd
 from collections.abc import Mapping
 
 from jobd.backend import Placed, Ticket
 from jobd.config import System
 from jobd.errors import Refused
+from jobd.people import person
 from jobd.store.job import Job
 
 _PATH = "/usr/local/bin:/usr/bin:/bin"
@@ -27,7 +27,7 @@ def ticket(job: Job, system: System, sent: Mapping[str, str] | None) -> Ticket:
         stdout=job.stdout,
         stderr=job.stderr,
         stdin=job.stdin,
-        environment={**(clean(job.owner) if sent is None else sent), **system.environment, **own(job)},
+        environment={**environment(job.owner, system, sent), **own(job)},
         queue=(queue.mapped_name or queue.name) if queue else job.queue,
         nodes=job.nodes,
         processors=job.processors,
@@ -39,21 +39,25 @@ def ticket(job: Job, system: System, sent: Mapping[str, str] | None) -> Ticket:
     )
 
 
+def environment(owner: str, system: System, sent: Mapping[str, str] | None) -> Mapping[str, str]:
+    """A job's own variables go before those that its system gives to every job."""
+    return {**clean(owner), **system.environment} if sent is None else {**system.environment, **sent}
+
+
 def placed(job: Job) -> Placed:
     return Placed(job.local_id or "", job.tag or "", job.owner, job.submitted or 0.0, job.handle)
 
 
 def clean(user: str) -> dict[str, str]:
     """The environment of a person who has just logged in and has no start-up files."""
-    try:
-        entry = pwd.getpwnam(user)
-    except KeyError:
-        raise Refused(f"there is no user {user} on this machine") from None
+    who = person(user)
+    if who is None:
+        raise Refused(f"there is no user {user} on this machine")
     return {
-        "HOME": entry.pw_dir,
+        "HOME": who.home,
         "LOGNAME": user,
         "USER": user,
-        "SHELL": entry.pw_shell or "/bin/sh",
+        "SHELL": who.shell,
         "PATH": _PATH,
         "LANG": "C.UTF-8",
     }

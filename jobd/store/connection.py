@@ -24,7 +24,7 @@ _PRAGMAS = {
     "synchronous": "full",
     "foreign_keys": 1,
     "busy_timeout": 10_000,
-    "cache_size": -16_000,  # KiB, negative by SQLite's convention
+    "cache_size": -4_000,  # KiB, negative by SQLite's convention; each thread that reads has its own
     "temp_store": "memory",
 }
 

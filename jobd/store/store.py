@@ -89,6 +89,15 @@ def lock(state_dir: Path, facts: Mapping[str, object]) -> int:
     return descriptor
 
 
+def still_held(descriptor: int, state_dir: Path) -> bool:
+    """Is what `lock` returned still the lock of that directory? Somebody may have removed or replaced it."""
+    try:
+        found, ours = os.stat(state_dir / "lock"), os.fstat(descriptor)
+    except FileNotFoundError:
+        return False
+    return (found.st_dev, found.st_ino) == (ours.st_dev, ours.st_ino)
+
+
 def open_store(state_dir: Path) -> Store:
     """The store in that directory, made or brought up to date. Raises Invalid when it must not be touched."""
     kind = network_file_system(state_dir)

@@ -7,6 +7,7 @@ what would be right. Values of a form come as text, so numbers are read from tex
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -19,13 +20,17 @@ from jobd.errors import Fault, Invalid
 COMMAND_APP = "command-1.0"
 """The built-in app that a plain command is kept as, so that links and resubmission take one path."""
 _SYNONYMS = {"jobName": "name", "softwareName": "appId", "queue": "batchQueue"}
+_HALF_PAIR = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 _MISSING = {"name": "a name of 1 to 64 characters"}
 _MOST_PROCESSORS = 1_000_000
 
 
 def _plain(value: str) -> str:
+    """Text that a program can be given: U+DC80 to U+DCFF stand for bytes that are not UTF-8, as in Python."""
     if "\0" in value:
         raise units.BadUnit("it holds a NUL character", "text without one")
+    if not value.isascii() and _HALF_PAIR.search(value):
+        raise units.BadUnit("it holds half of a surrogate pair", "Unicode text")
     return value
 
 
@@ -45,12 +50,23 @@ def _trimmed(value: object) -> object:
     return value.strip() if isinstance(value, str) else value
 
 
+def _no_boolean(value: object) -> object:
+    """Python would take true for 1."""
+    if isinstance(value, bool):
+        raise units.BadUnit(f"{units.shown(value)} is not a number", "a whole number")
+    return value
+
+
 def _none_yet(value: object) -> object:
-    """For what this version takes only when it is empty."""
+    """For what this version takes only when it is empty: better refused than silently left out."""
     if value:
-        raise units.BadUnit(
-            "this version has no apps, so there is nothing that could be named here", "nothing, or empty"
-        )
+        raise units.BadUnit("this version cannot do that yet", "nothing, or empty")
+    return value
+
+
+def _not_yet(value: bool) -> bool:
+    if value:
+        raise units.BadUnit("this version does not archive yet: outputs stay where they are", "false")
     return value
 
 
@@ -62,7 +78,8 @@ def _variables(value: Mapping[str, str]) -> Mapping[str, str]:
 
 
 Text = Annotated[str, AfterValidator(_plain)]
-Count = Annotated[int, Field(ge=1, le=_MOST_PROCESSORS)]
+Whole = Annotated[int, BeforeValidator(_no_boolean)]
+Count = Annotated[Whole, Field(ge=1, le=_MOST_PROCESSORS)]
 
 
 class JobRequest(BaseModel):
@@ -81,8 +98,8 @@ class JobRequest(BaseModel):
     """Bytes inside; on the wire a number is GB, or a text with its unit."""
     max_run_time: Annotated[int, BeforeValidator(units.parse_run_time)] | None = None
     """Seconds inside; on the wire HH:MM:SS."""
-    gpus: Annotated[int, Field(ge=0, le=_MOST_PROCESSORS)] = 0
-    priority: Annotated[int, Field(ge=-1000, le=1000)] = 0
+    gpus: Annotated[Whole, Field(ge=0, le=_MOST_PROCESSORS)] = 0
+    priority: Annotated[Whole, Field(ge=-1000, le=1000)] = 0
     directory: Annotated[str, AfterValidator(_utf8), AfterValidator(_absolute)] | None = None
     stdin: Annotated[str, Field(min_length=1), AfterValidator(_utf8)] | None = None
     environment: Annotated[dict[Text, Text], AfterValidator(_variables)] | None = None
@@ -90,9 +107,9 @@ class JobRequest(BaseModel):
     parameters: Annotated[Any, BeforeValidator(_none_yet)] = None
     notifications: Annotated[Any, BeforeValidator(_none_yet)] = None
     callback_url: Annotated[Any, BeforeValidator(_none_yet)] = None
-    archive: bool = False
-    archive_system: str | None = None
-    archive_path: str | None = None
+    archive: Annotated[bool, AfterValidator(_not_yet)] = False
+    archive_system: Annotated[Any, BeforeValidator(_none_yet)] = None
+    archive_path: Annotated[Any, BeforeValidator(_none_yet)] = None
     archive_on_app_error: bool = True
 
 
@@ -140,7 +157,7 @@ def _in_words(details: Any, at: str) -> Fault:
             return Fault(field, "there is no such field", _instead(str(details["loc"][-1])))
         case "value_error" if isinstance(context["error"], units.BadUnit):
             return Fault(field, context["error"].problem, context["error"].expected)
-        case "string_too_long":
+        case "string_too_long" | "too_long":
             return Fault(
                 field, f"it has {len(details['input'])} characters", f"at most {context['max_length']}"
             )

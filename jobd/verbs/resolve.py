@@ -24,6 +24,9 @@ async def resolve(
     if bool(local_id) == never_submitted:
         raise Invalid(Fault("localId", "say either localId or neverSubmitted", "one of the two"))
     job = await find_writable(desk, caller, job_id)
+    system = desk.settings.system(job.system)
+    if system and system.slots:
+        raise Conflict(f"{job.system} is run by jobd itself, which finds that out without help")
     if job.status is not Status.SUBMITTING:
         raise Conflict(f"job {job_id} is {job.status}: only one that is SUBMITTING can be in doubt")
     resolved = await desk.store.write(lambda tx: _decide(tx, job, caller, local_id))

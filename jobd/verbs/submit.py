@@ -4,13 +4,13 @@ Idempotency-Key."""
 from __future__ import annotations
 
 import hashlib
-import pwd
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from jobd.errors import Conflict, Fault, Forbidden, Invalid
+from jobd.people import person
 from jobd.store import moves, queries
 from jobd.store.job import Job, new_id, slug
 from jobd.store.tables import dump
@@ -67,6 +67,13 @@ def _check_person(desk: Desk, caller: Caller) -> None:
         raise Forbidden(f"this daemon cannot run jobs as {caller.name}")
 
 
+def _home(caller: Caller) -> str:
+    who = person(caller.name)
+    if who is None:
+        raise Forbidden(f"there is no user {caller.name} on this machine to run jobs as")
+    return who.home
+
+
 def _read_all(bodies: Sequence[object], single: bool) -> list[tuple[dict[str, Any], JobRequest, str]]:
     """Each request with its place in the array; the faults of all of them together."""
     requests: list[tuple[dict[str, Any], JobRequest, str]] = []
@@ -89,7 +96,7 @@ def _draft(
     where = place(request, desk.settings, at)
     assert request.command is not None
     job_id, now = new_id(), time.time()
-    root = where.system.work_root(caller.name, pwd.getpwnam(caller.name).pw_dir)
+    root = where.system.work_root(caller.name, _home(caller))
     workspace = f"{root}/job-{job_id}-{slug(request.name)}"
     text = "" if request.environment is None else dump(dict(sorted(request.environment.items())))
     digest = hashlib.sha256(text.encode()).hexdigest() if text else None
