@@ -95,7 +95,8 @@ def test_memory_survives_its_wire_form(size: int) -> None:
 
 @pytest.mark.parametrize(
     ("value", "size"),
-    [(16, 16 * GB), (0.5, 512 * MB), ("16", 16 * GB), (" 1.5 ", 1536 * MB), ("16GB", 16 * GB), ("16gb", 16 * GB), ("16G", 16 * GB),
+    [(16, 16 * GB), (0.5, 512 * MB), ("16", 16 * GB), (" 1.5 ", 1536 * MB),
+     ("16GB", 16 * GB), ("16gb", 16 * GB), ("16G", 16 * GB),
      ("1.5 GiB", 1536 * MB), ("512MB", 512 * MB), ("1K", 1024), ("2TB", 2048 * GB), ("1P", 1024 * 1024 * GB),
      ("7E", 7 * 2**60), ("8B", 8)],
 )  # fmt: skip
