@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from jobd.client import Client
+from jobd.status import ACTIVE
 
 T = TypeVar("T")
 
@@ -148,9 +149,8 @@ class RunningDaemon:
 
     def end_all_jobs(self) -> None:
         client = self.client()
-        for job in list(client.list()):
-            if job["status"] not in ENDINGS:
-                client.kill(job["id"])
+        for job in list(client.list({"status.in": ",".join(ACTIVE)})):
+            client.kill(job["id"])
 
     def curl(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = ["curl", "-s", "-S", "--max-time", "30", "--unix-socket", str(self.socket), *arguments]

@@ -43,8 +43,7 @@ def take_up(lane: Lane, job: Job) -> None:
 
 async def _hand_over(lane: Lane, job: Job) -> None:
     try:
-        order = ticket(job, lane.system, await lane.store.environment(job.environment))
-        placed = await lane.call(lane.backend.submit, order)
+        placed = await lane.call(_submit, lane, job)
     except Refused as refusal:
         await _refuse(lane, job, str(refusal))
     except Unavailable as trouble:
@@ -55,6 +54,13 @@ async def _hand_over(lane: Lane, job: Job) -> None:
         await _look_up(lane, job, f"The backend failed: {fault!r}")
     else:
         await _take(lane, job, placed)
+
+
+def _submit(lane: Lane, job: Job) -> Placed:
+    """Runs in a thread of the lane."""
+    digest = job.environment
+    sent = None if digest is None else lane.store.query(lambda sql: queries.environment(sql, digest))
+    return lane.backend.submit(ticket(job, lane.system, sent))
 
 
 async def _look_up(lane: Lane, job: Job, why: str) -> None:

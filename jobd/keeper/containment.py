@@ -19,6 +19,7 @@ import resource
 
 from jobd.keeper import procfs
 from jobd.keeper.bare import signal, suppress
+from jobd.keeper.prctl import fork_into
 from jobd.keeper.procfs import read, write
 
 
@@ -31,6 +32,10 @@ class Descendants:
 
     def __init__(self) -> None:
         self.supervisor = os.getpid()
+
+    def fork(self) -> int:
+        """The child is to `enter`, before anything else."""
+        return os.fork()
 
     def enter(self) -> None:
         """In the child, before anything else."""
@@ -121,6 +126,8 @@ class ControlGroup(Descendants):
     """The rung "cgroup"."""
 
     rung = "cgroup"
+    inside = False
+    """The child was born there."""
 
     def __init__(self, path: str, memory: int | None = None) -> None:
         """Makes it. Raises OSError."""
@@ -145,8 +152,20 @@ class ControlGroup(Descendants):
             with suppress(OSError):  # no swap accounting; an older kernel
                 write(f"{self.cgroup}/{name}", value)
 
+    def fork(self) -> int:
+        group = os.open(self.cgroup or "", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            self.inside = True
+            return fork_into(group)
+        except OSError:
+            self.inside = False
+            return os.fork()
+        finally:
+            os.close(group)
+
     def enter(self) -> None:
-        os.write(self._entrance, b"0")
+        if not self.inside:
+            os.write(self._entrance, b"0")
 
     def is_empty(self) -> bool:
         return not is_populated(self.cgroup or "")

@@ -4,10 +4,16 @@ Python's `re` backtracks: 25 characters can take it seconds, in which it holds t
 daemon stands still. pydantic brings Rust's `regex`, which cannot; so a pattern is used as pydantic validates
 text by one. Upper and lower case are not told apart, as in `like`. Back-references and look-around are
 refused.
+
+It holds the lock too, for the length of the text times that of the compiled pattern, which writes every
+{m,n} out. So only the first 4,096 characters of a text count, and patterns that would become large are
+refused: the worst that is left takes a tenth of a second or two for one text.
 """
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Annotated
@@ -15,7 +21,18 @@ from typing import Annotated
 from pydantic import StringConstraints, TypeAdapter, ValidationError
 from pydantic_core import SchemaError
 
+LONGEST_TEXT = 4096
+"""Characters; what comes behind them is not looked at."""
 _LONGEST_PATTERN = 200
+_MOST_REPETITIONS = 1000
+"""Of all counted repetitions together, as if each stood inside the next."""
+_LARGEST = 5000
+"""Characters of a pattern, times its repetitions."""
+
+_BRACES = re.compile(r"\\[xuU]\{[^}]*\}|\\.|\{([^}]*)\}", re.DOTALL)
+"""What is in braces, unless they are a character's number, or are escaped themselves."""
+_VERBOSE = re.compile(r"\(\?[a-zA-Z-]*x")
+"""There, comments may stand inside braces."""
 
 
 @lru_cache(maxsize=64)
@@ -23,6 +40,7 @@ def compiled(pattern: str) -> Callable[[str], bool]:
     """A test of a text. Raises ValueError, in words, when the pattern cannot be taken."""
     if len(pattern) > _LONGEST_PATTERN:
         raise ValueError(f"a pattern has at most {_LONGEST_PATTERN} characters")
+    _refuse_large(pattern)
     try:
         adapter = TypeAdapter(Annotated[str, StringConstraints(pattern=f"(?i){pattern}")])
     except (SchemaError, UnicodeEncodeError) as error:
@@ -30,12 +48,27 @@ def compiled(pattern: str) -> Callable[[str], bool]:
 
     def matches(text: str) -> bool:
         try:
-            adapter.validate_python(text)
+            adapter.validate_python(text[:LONGEST_TEXT])
         except ValidationError:
             return False
         return True
 
     return matches
+
+
+def _refuse_large(pattern: str) -> None:
+    if _VERBOSE.search(pattern):
+        raise ValueError("the flag x is not taken")
+    repeated = math.prod(max(1, _largest(inside)) for inside in _BRACES.findall(pattern))
+    if repeated > _MOST_REPETITIONS:
+        raise ValueError(f"its repetitions multiply to {repeated} (expected at most {_MOST_REPETITIONS})")
+    if repeated > 1 and repeated * len(pattern) > _LARGEST:
+        most = _LARGEST // len(pattern)
+        raise ValueError(f"its repetitions multiply to {repeated} (expected at most {most} in one so long)")
+
+
+def _largest(counts: str) -> int:
+    return max(map(int, re.findall("[0-9]+", counts)), default=1)
 
 
 def matches(pattern: str, text: str | None) -> bool:

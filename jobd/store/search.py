@@ -33,6 +33,7 @@ from jobd.store import regex
 from jobd.store.job import Job
 from jobd.store.tables import SELECT, to_job
 
+_SHORT = 2 * 86400.0
 LONGEST_SEARCH = 10.0
 """Seconds."""
 
@@ -428,6 +429,8 @@ def _spared(terms: list[_Term], order: str) -> set[str]:
     by_age = order.startswith("seq")
     if any(term.name == "id" and term.sql.startswith(("id =", "(id >=")) for term in terms):
         return {"visible", "owner", "status"}
+    if any(_short(term) for term in terms):
+        return {"visible", "owner", "status"}
     if "name" in equal:
         return {"visible", "status"}
     if any(_few(term) for term in terms):
@@ -435,6 +438,14 @@ def _spared(terms: list[_Term], order: str) -> set[str]:
     if {"status", "owner"} <= equal and not by_age:
         return set()
     return {"status", "visible"} if by_age and "owner" not in equal else {"status"}
+
+
+def _short(term: _Term) -> bool:
+    """A day or two of submissions are few, and old ones are far from the end where a listing begins."""
+    if term.name != "created" or term.operator not in ("between", "on"):
+        return False
+    first, last = term.parameters
+    return bool(last - first <= _SHORT)
 
 
 def _few(term: _Term) -> bool:

@@ -63,6 +63,7 @@ TABLES = (
     "CREATE INDEX job_owned ON job (owner, hidden, updated DESC, seq DESC)",
     "CREATE INDEX job_owned_by_status ON job (owner, hidden, status, updated DESC, seq DESC)",
     "CREATE INDEX job_owned_by_age ON job (owner, hidden)",  # an index ends with the row id, which is seq
+    "CREATE INDEX job_created ON job (created)",
     "CREATE INDEX job_named ON job (name, owner)",
     # What the engine asks at every turn; its order is the order of the queue.
     "CREATE INDEX job_turn ON job (status, system, priority DESC, seq)",
