@@ -21,6 +21,12 @@ COMMAND_APP = "command-1.0"
 """The built-in app that a plain command is kept as, so that links and resubmission take one path."""
 _SYNONYMS = {"jobName": "name", "softwareName": "appId", "queue": "batchQueue"}
 _HALF_PAIR = re.compile("[\ud800-\udc7f\udd00-\udfff]")
+_THEIR_WORDS = {
+    "a valid string": "text (in quotes)",
+    "a valid integer": "a whole number",
+    "a valid list": "a list",
+    "a valid dictionary": "a mapping",
+}
 _MISSING = {"name": "a name of 1 to 64 characters"}
 _MOST_PROCESSORS = 1_000_000
 
@@ -166,6 +172,8 @@ def _in_words(details: Any, at: str) -> Fault:
                 field, "it is empty", "at least one" if kind == "too_short" else "at least one character"
             )
     expected = details["msg"].removeprefix("Input should be ").split(", unable")[0]
+    for theirs, ours in _THEIR_WORDS.items():
+        expected = expected.replace(theirs, ours)
     return Fault(field, f"{units.shown(details['input'])} will not do", expected)
 
 
