@@ -3,7 +3,8 @@ records become reports.
 
 The local id is the pid of the job's first process; who that is exactly (start time, boot id) is in the
 handle. Nothing here goes by a pid: kill reaches the supervisor, which is known by its record, its lock and
-its start time.
+its start time. Where the record is missing or damaged, the handle still says who the supervisor is: as long
+as that one lives nothing is said of the job, and when it is gone the job is LOST.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 from jobd.backend import Backend, Phase, Placed, Report, Ticket, Usage
 from jobd.errors import Invalid, Unavailable
-from jobd.keeper.persons import Look, Order, Persons, Record
+from jobd.keeper.persons import Damaged, Look, Order, Persons, Record
 from jobd.status import Condition
 
 _RECORD = "supervisor's record"
@@ -37,15 +38,31 @@ class LocalBackend(Backend):
         return self._placed(ticket, Look(record, alive=not record.over, same_boot=True))
 
     def find(self, ticket: Ticket) -> Placed | None:
-        look = self.persons.find(ticket.tag)
+        try:
+            look = self.persons.find(ticket.tag)
+        except Damaged:
+            look = self._spoilt(ticket.tag)
         return self._placed(ticket, look) if look else None
+
+    def _spoilt(self, tag: str) -> Look:
+        """It was taken, its record says nothing, and its supervisor is gone. Raises Unavailable as long as it
+        is not."""
+        held = self.persons.is_held(tag)
+        try:
+            seen = self.persons.look(tag)  # again, now that it is known whether anybody writes
+        except Damaged:
+            if held:
+                raise
+            seen = None
+        nobody = Record(tag, self.persons.boot_id, supervisor=0, supervisor_ticks=0, rung="")
+        return seen or Look(nobody, alive=False, same_boot=True)
 
     def poll(self, placed: Collection[Placed]) -> Mapping[str, Report]:
         reports = ((each.tag, self._poll_one(each)) for each in placed)
         return {tag: report for tag, report in reports if report}
 
     def kill(self, placed: Placed) -> None:
-        self.persons.kill(placed.tag)
+        self.persons.kill(placed.tag, known=_remembered(placed))
 
     def forget(self, placed: Collection[Placed]) -> None:
         self.persons.forget([each.tag for each in placed])
@@ -53,10 +70,13 @@ class LocalBackend(Backend):
     def _placed(self, ticket: Ticket, look: Look) -> Placed:
         record = look.record
         handle = {
+            "tag": record.tag,
             "ticks": record.ticks,
             "boot_id": record.boot_id,
             "supervisor": record.supervisor,
             "supervisor_ticks": record.supervisor_ticks,
+            "rung": record.rung,
+            "cgroup": record.cgroup,
         }
         local_id = str(record.pid) if record.pid else ""
         submitted = record.claimed or time.time()
@@ -64,14 +84,30 @@ class LocalBackend(Backend):
 
     def _poll_one(self, placed: Placed) -> Report | None:
         try:
-            look = self.persons.look(placed.tag)
-        except Unavailable as trouble:
-            # One record that cannot be read is no reason to know nothing of the others; and it ends nothing.
-            return Report(Phase.RUNNING, "none", reason=str(trouble))
-        if look:
-            return self._report(look)
-        # A record that was not on the disk yet when the power went.
-        return _node_lost() if placed.handle.get("boot_id") != self.persons.boot_id else None
+            seen = self._look(placed.tag)
+            return self._report(seen) if isinstance(seen, Look) else self._without_record(placed)
+        except Unavailable:
+            # One that cannot be looked at is no reason to know nothing of the others; and it ends nothing.
+            return None
+
+    def _look(self, tag: str) -> Look | str:
+        """Or, in words, why there is no record to read."""
+        try:
+            return self.persons.look(tag) or "its record is missing"
+        except Damaged as trouble:
+            return str(trouble)
+
+    def _without_record(self, placed: Placed) -> Report | None:
+        """By what the store remembers of the supervisor."""
+        if placed.handle.get("boot_id") not in (None, self.persons.boot_id):
+            return _node_lost()  # the record was not on the disk yet when the power went
+        known = _remembered(placed)
+        if known is None or self.persons.lives(known):
+            return None
+        seen = self._look(placed.tag)  # again: its end may have been written just now
+        if isinstance(seen, Look):
+            return self._report(seen)
+        return self._gone(known, f"{seen}, and its supervisor is gone")
 
     def _report(self, look: Look) -> Report:
         if look.record.over:
@@ -80,10 +116,10 @@ class LocalBackend(Backend):
             return _node_lost(look.record)
         return _running(look.record) if look.alive else self._gone(look.record)
 
-    def _gone(self, record: Record) -> Report:
+    def _gone(self, record: Record, reason: str = "the job's supervisor was killed") -> Report:
         """Its supervisor was killed: what is left of the job is ended, and how it would have ended nobody can
         say."""
-        survivors = self.persons.clear_orphans(record.tag)
+        survivors = self.persons.clear_orphans(record.tag, record)
         details = _details(record) | ({"survivors": list(survivors)} if survivors else {})
         phase = Phase.RUNNING if survivors else Phase.ENDED
         return Report(
@@ -91,10 +127,30 @@ class LocalBackend(Backend):
             "supervisor gone",
             local_id=_local_id(record),
             condition=None if survivors else Condition.LOST,
-            reason="the job's supervisor was killed",
+            reason=reason,
             started=record.started,
             details=details,
         )
+
+
+def _remembered(placed: Placed) -> Record | None:
+    """The first lines of its record, as far as the handle has them; None: it has no supervisor, or is another
+    attempt's."""
+    handle = placed.handle
+    if handle.get("tag", placed.tag) != placed.tag:
+        return None
+    if None in map(handle.get, ("boot_id", "supervisor", "supervisor_ticks")):
+        return None
+    return Record(
+        placed.tag,
+        handle["boot_id"],
+        handle["supervisor"],
+        handle["supervisor_ticks"],
+        rung=handle.get("rung", ""),
+        cgroup=handle.get("cgroup"),
+        pid=int(placed.local_id) if placed.local_id.isdecimal() else None,
+        ticks=handle.get("ticks"),
+    )
 
 
 def _order(ticket: Ticket) -> Order:
@@ -147,7 +203,7 @@ def _node_lost(record: Record | None = None) -> Report:
         condition=Condition.NODE_LOST,
         reason="the machine was started again",
         started=record.started if record else None,
-        details=_details(record) if record and record.rung else {},
+        details=_details(record) if record else {},
     )
 
 
@@ -156,7 +212,7 @@ def _local_id(record: Record) -> str | None:
 
 
 def _details(record: Record) -> dict[str, Any]:
-    found: dict[str, Any] = {"containment": record.rung}
+    found: dict[str, Any] = {"containment": record.rung} if record.rung else {}
     if record.survivors:
         found["survivors"] = list(record.survivors)
     if record.notes:

@@ -20,6 +20,9 @@ from jobd.keeper.order import Order
 ORDER_LIFETIME = 30.0
 """Seconds after which a supervisor that is late does not start any more."""
 _START_WAIT = 10.0
+_END_WAIT = 0.3
+"""Seconds for a keeper to end by itself. Running jobs do not mind its being killed, and the daemon's own end
+waits for it."""
 _PACKAGE = str(Path(__file__).resolve().parents[2])
 # -I and -S keep the person's site-packages and PYTHON* out, and start in half the time.
 _CODE = "import sys; sys.path.insert(0, sys.argv.pop(1)); from jobd.keeper.main import main; main()"
@@ -86,7 +89,7 @@ class Link:
             return None
         return dict(json.loads(data)) if data else None
 
-    def close(self, wait: float = 1.0) -> None:
+    def close(self, wait: float = _END_WAIT) -> None:
         """End it; it ends by itself when its socket is closed."""
         self.socket.close()
         try:

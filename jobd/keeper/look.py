@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -57,8 +58,16 @@ class Look:
     same_boot: bool
 
 
+class Damaged(ValueError):
+    """There is a file, but no record in it; says in one word what it is instead."""
+
+
 _FIELDS = {field.name for field in fields(Record)}
+_FIRST = {"tag", "boot_id", "supervisor", "supervisor_ticks", "rung"}
+"""What the first line has, or it is no record."""
 _LISTS = {"survivors", "notes"}
+_NO_FILE = {errno.ELOOP, errno.EISDIR, errno.ESPIPE, errno.ENXIO}
+"""What reading a link, a directory, a FIFO or a socket answers. Anything else may be better next time."""
 _TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,100}")
 
 
@@ -70,11 +79,25 @@ def check_tag(tag: str) -> str:
 
 
 def look(tag: str, attempts: int, boot_id: str) -> Look | None:
-    """`attempts` is the directory's descriptor. Raises OSError (other than for a file that is not there)."""
+    """`attempts` is the directory's descriptor. Raises Damaged, OSError (other than for a file that is not
+    there)."""
     try:
-        fd = os.open(check_tag(tag), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=attempts)
+        return _look(check_tag(tag), attempts, boot_id)
     except FileNotFoundError:
         return None
+    except OSError as error:
+        if error.errno in _NO_FILE:
+            raise Damaged("damaged") from error
+        raise
+
+
+def open_record(tag: str, attempts: int) -> int:
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    return os.open(tag, flags, dir_fd=attempts)
+
+
+def _look(tag: str, attempts: int, boot_id: str) -> Look:
+    fd = open_record(tag, attempts)
     try:
         facts = _facts(fd)
         alive = not facts.get("over") and is_locked(fd)
@@ -96,10 +119,18 @@ def is_locked(fd: int) -> bool:
 
 
 def _facts(fd: int) -> dict[str, Any]:
-    """All complete lines as one; a line counts when its newline is there."""
+    """All complete lines as one; a line counts when its newline is there. Raises Damaged."""
+    page = os.pread(fd, record.SIZE, 0)
+    if not page.strip(b"\0\n"):
+        raise Damaged("empty")
     facts: dict[str, Any] = {}
-    for line in os.pread(fd, record.SIZE, 0).split(b"\n")[:-1]:
-        facts |= json.loads(line)
+    try:
+        for line in page.split(b"\n")[:-1]:
+            facts |= json.loads(line)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise Damaged("damaged") from error
+    if not (facts.keys() >= _FIRST and isinstance(facts["supervisor"], int)):
+        raise Damaged("damaged")
     return facts
 
 
@@ -107,5 +138,5 @@ def as_record(facts: dict[str, Any]) -> Record:
     """Fields that a later version added are passed over."""
     known: dict[str, Any] = {name: value for name, value in facts.items() if name in _FIELDS}
     for name in _LISTS & known.keys():
-        known[name] = tuple(known[name])
+        known[name] = tuple(known[name] or ())
     return Record(**known)

@@ -30,7 +30,7 @@ from jobd.keeper.link import Fate, Link
 from jobd.keeper.look import Look, Record
 from jobd.keeper.order import Order
 
-__all__ = ["Entry", "Look", "Order", "Persons", "Record"]
+__all__ = ["Damaged", "Entry", "Look", "Order", "Persons", "Record"]
 
 CONTAINMENTS = ("auto", "cgroup", "subreaper", "group")
 LAUNCH_WAIT = 10.0
@@ -38,6 +38,11 @@ LAUNCH_WAIT = 10.0
 _LAUNCH_TRIES = 3
 
 _log = logging.getLogger(__name__)
+
+
+class Damaged(Unavailable):
+    """A record that is empty or damaged. No later look will read it, so whoever remembers the supervisor goes
+    by that."""
 
 
 class Persons:
@@ -67,6 +72,8 @@ class Persons:
         self._linking = threading.Lock()
         self._fates: dict[str, Fate] = {}
         """Of orders that have not been answered in time; "maybe later, maybe done"."""
+        self._launching: set[str] = set()
+        """Tags that a `launch` is at, from its first line to its last."""
         self._fates_lock = threading.Lock()
 
     # its own life
@@ -186,7 +193,10 @@ class Persons:
     def _tell_of_the_deserted(self) -> None:
         """Whatever ended the keeper may have ended supervisors too, which then tell nobody."""
         for tag in self.records():
-            seen = self.look(tag)
+            try:
+                seen = self.look(tag)
+            except Unavailable:
+                continue  # the next sweep goes by what the store remembers
             if seen and not seen.alive and not seen.record.over:
                 self.on_news(tag)
 
@@ -213,8 +223,20 @@ class Persons:
         """
         if not self.may_run_as(order.user):
             raise Refused(f"this daemon runs jobs as {own_name()!r} only, not as {order.user!r}")
-        look.check_tag(order.tag)
-        self._still_under_way(order.tag)
+        self._take_off(look.check_tag(order.tag))
+        try:
+            return self._launch(order)
+        finally:
+            with self._fates_lock:
+                self._launching.discard(order.tag)
+
+    def _take_off(self, tag: str) -> None:
+        """From here on `find` knows of it. One launch of a tag at a time."""
+        with self._fates_lock:
+            self._check_landed(tag)
+            self._launching.add(tag)
+
+    def _launch(self, order: Order) -> Record:
         words = "the keeper died several times"
         for _ in range(_LAUNCH_TRIES):
             fate = self._send(order)
@@ -253,9 +275,12 @@ class Persons:
         return seen.record if seen else None
 
     def look(self, tag: str) -> Look | None:
-        """What is known of that attempt; None: there is no record (which may still come, see `find`)."""
+        """What is known of that attempt; None: there is no record (which may still come, see `find`).
+        Raises Damaged, Unavailable."""
         try:
             return look.look(tag, self._directory, self.boot_id)
+        except look.Damaged as error:
+            raise Damaged(f"the record of {tag} is {error}") from error
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise Unavailable(f"the record of {tag} cannot be read: {error}") from error
 
@@ -268,55 +293,106 @@ class Persons:
         seen = self.look(tag)
         if seen:
             return seen
-        self._still_under_way(tag)
+        with self._fates_lock:
+            self._check_landed(tag)
         if self._flights.earlier():
             raise Unavailable("an order of the daemon before this one is still under way")
         return self.look(tag) or self._flights.lost(tag)
 
-    def _still_under_way(self, tag: str) -> None:
-        with self._fates_lock:
-            fate = self._fates.get(tag)
-            if fate is None:
-                return
-            if not fate.is_settled(0):
-                raise Unavailable("its order is still under way")
+    def _check_landed(self, tag: str) -> None:
+        """Raises Unavailable if an order of ours is still in the air. The lock is held."""
+        fate = self._fates.get(tag)
+        if tag in self._launching or (fate and not fate.is_settled(0)):
+            raise Unavailable("its order is still under way")
+        if fate:
             del self._fates[tag]
             fate.close()
 
-    def kill(self, tag: str, now: bool = False) -> None:
+    def lives(self, known: Record) -> bool:
+        """Does the supervisor that is remembered from a record live? "No" is certain. Raises Unavailable."""
+        try:
+            return known.boot_id == self.boot_id and not procfs.has_ended(
+                known.supervisor, known.supervisor_ticks
+            )
+        except OSError as error:
+            raise Unavailable(f"the supervisor of {known.tag} cannot be looked at: {error}") from error
+
+    def is_held(self, tag: str) -> bool:
+        """Does a supervisor hold the lock of that file, whatever is in it? Raises Unavailable."""
+        try:
+            fd = look.open_record(look.check_tag(tag), self._directory)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO):
+                return False
+            raise Unavailable(f"the record of {tag} cannot be opened: {error}") from error
+        try:
+            return look.is_locked(fd)
+        finally:
+            os.close(fd)
+
+    def kill(self, tag: str, now: bool = False, known: Record | None = None) -> None:
         """Ask its supervisor to end the job: TERM, grace, KILL; KILL at once if `now`. Idempotent; does not
-        wait."""
-        seen = self.look(tag)
-        if not (seen and seen.alive and seen.same_boot):
+        wait. Where there is no record to read, the supervisor is who `known` says."""
+        record = self._guardian(tag, known)
+        if record is None:
             return
         try:
-            pidfd = os.pidfd_open(seen.record.supervisor)
+            pidfd = os.pidfd_open(record.supervisor)
         except ProcessLookupError:
             return
         try:
             # The pidfd holds whoever it is; the start time says that it is ours.
-            if procfs.start_ticks(seen.record.supervisor) == seen.record.supervisor_ticks:
+            if procfs.start_ticks(record.supervisor) == record.supervisor_ticks:
                 signal.pidfd_send_signal(pidfd, signal.SIGUSR2 if now else signal.SIGUSR1)
         except ProcessLookupError:
             pass
         finally:
             os.close(pidfd)
 
-    def forget(self, tags: Collection[str]) -> None:
-        """Remove the records of these attempts, if no supervisor lives that writes them."""
-        for tag in tags:
+    def _guardian(self, tag: str, known: Record | None) -> Record | None:
+        """Whose supervisor a kill should reach; None: nobody's."""
+        try:
             seen = self.look(tag)
-            if seen and not seen.alive:
-                with suppress(FileNotFoundError):
-                    os.unlink(tag, dir_fd=self._directory)
+        except Unavailable:
+            if known is None:
+                raise
+            seen = None
+        if seen:
+            return seen.record if seen.alive and seen.same_boot else None
+        return known if known and self.lives(known) else None
 
-    def clear_orphans(self, tag: str) -> tuple[str, ...]:
+    def forget(self, tags: Collection[str]) -> None:
+        """Remove the records of these attempts, if no supervisor lives that writes them. One that cannot be
+        read or removed is no reason to keep the others."""
+        for tag in tags:
+            try:
+                self._forget(tag)
+            except (Unavailable, OSError) as error:
+                _log.warning("the record of %s stays: %s", tag, error)
+
+    def _forget(self, tag: str) -> None:
+        try:
+            seen = self.look(tag)
+            over = seen is not None and not seen.alive
+        except Damaged as error:
+            over = not self.is_held(tag)
+            _log.warning("%s%s", error, "; removed" if over else ", but a supervisor has it")
+        if over:
+            with suppress(FileNotFoundError):
+                os.unlink(tag, dir_fd=self._directory)
+
+    def clear_orphans(self, tag: str, known: Record | None = None) -> tuple[str, ...]:
         """KILL what a supervisor that is gone has left. What is still there, in words; () is certain as far
-        as the rung goes."""
-        seen = self.look(tag)
-        if seen is None or seen.record.over or seen.alive or not seen.same_boot:
-            return ()
-        return orphans.clear(seen.record)
+        as the rung goes. Where there is no record to read, the job is the one that `known` says."""
+        try:
+            seen = self.look(tag)
+        except Damaged:
+            seen = None
+        if seen:
+            deserted = not (seen.record.over or seen.alive) and seen.same_boot
+            return orphans.clear(seen.record) if deserted else ()
+        deserted = known is not None and known.boot_id == self.boot_id and not self.lives(known)
+        return orphans.clear(known) if known and deserted else ()
 
     # files
 

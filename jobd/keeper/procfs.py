@@ -42,6 +42,16 @@ def start_ticks(pid: int) -> int | None:
         return None
 
 
+def has_ended(pid: int, ticks: int) -> bool:
+    """Is the process that was started then certainly over (a zombie is)? Raises OSError where nobody can say,
+    for want of descriptors or memory."""
+    try:
+        found = _stat(pid)
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return int(found[19]) != ticks or found[0] in b"ZX"
+
+
 def parent(pid: int) -> int | None:
     try:
         return int(_stat(pid)[1])

@@ -7,7 +7,8 @@ one by one with sigtimedwait, so there are no handlers, no races and, while the 
     SIGCHLD   look who has ended
     SIGUSR1   kill: TERM to everything, grace, KILL to everything (the daemon's way to ask)
     SIGUSR2   the same without grace
-    SIGTERM   as SIGUSR1; from init it means that the machine goes down, and the record says so
+    SIGTERM   the job is ended as by SIGUSR1, but nobody asked jobd for it: the record has the program's own
+              end, and who sent it; from init it means that the machine goes down, and the record says so
 
 The life of a job is a line of stages, and the time of the next step is `deadline`:
 
@@ -128,7 +129,7 @@ class Supervisor:
 
     def _fork(self) -> None:
         self.failed, failed = os.pipe()
-        self.pid = os.fork()
+        self.pid = self.tree.fork()
         if self.pid == 0:
             os.close(self.record.fd)  # the lock must not outlive the supervisor
             become(self.order, self.tree, failed)
@@ -186,7 +187,8 @@ class Supervisor:
     def _gives_up(self) -> bool:
         """On what a job that ended by itself has left, and KILL does not end."""
         late = self.stage == "killing" and time.monotonic() > self.killing_since + PATIENCE
-        self.left_behind = late and self.cause in (None, "LAUNCH_FAILED")
+        by_itself = self.cause == "LAUNCH_FAILED" or (self.cause is None and self.status is not None)
+        self.left_behind = late and by_itself
         return self.left_behind
 
     def _step(self, now: float) -> None:
@@ -202,7 +204,7 @@ class Supervisor:
             self._kill(now)
 
     def _terminate(self, now: float, cause: str | None = None, message: str = "") -> None:
-        if cause:
+        if cause or message:
             self.cause, self.message = cause, message
         self.stage = "terminating"
         self.deadline = now + self.order["kill_grace"]
@@ -291,10 +293,13 @@ class Supervisor:
                 pause = min(pause * 2, 10.0)
 
 
-def _why(heard: signal.struct_siginfo) -> tuple[str, str]:
-    if heard.si_signo == signal.SIGTERM and heard.si_pid == 1:
+def _why(heard: signal.struct_siginfo) -> tuple[str | None, str]:
+    """KILLED is what was asked for through jobd, and only that."""
+    if heard.si_signo != signal.SIGTERM:
+        return "KILLED", ""
+    if heard.si_pid == 1:
         return "NODE_LOST", "the machine was going down"
-    return "KILLED", ""
+    return None, f"its supervisor was told to end by pid {heard.si_pid} (uid {heard.si_uid})"
 
 
 def _let_go_of_streams() -> None:
