@@ -27,7 +27,7 @@ _LONGEST_PATTERN = 200
 _MOST_REPETITIONS = 1000
 """Of all counted repetitions together, as if each stood inside the next."""
 _LARGEST = 5000
-"""Characters of a pattern, times its repetitions."""
+"""Characters of a pattern without its counts, times its repetitions."""
 
 _BRACES = re.compile(r"\\[xuU]\{[^}]*\}|\\.|\{([^}]*)\}", re.DOTALL)
 """What is in braces, unless they are a character's number, or are escaped themselves."""
@@ -62,8 +62,9 @@ def _refuse_large(pattern: str) -> None:
     repeated = math.prod(max(1, _largest(inside)) for inside in _BRACES.findall(pattern))
     if repeated > _MOST_REPETITIONS:
         raise ValueError(f"its repetitions multiply to {repeated} (expected at most {_MOST_REPETITIONS})")
-    if repeated > 1 and repeated * len(pattern) > _LARGEST:
-        most = _LARGEST // len(pattern)
+    length = len(_BRACES.sub(lambda found: found[0] if found[1] is None else "", pattern))
+    if repeated > 1 and repeated * length > _LARGEST:
+        most = _LARGEST // length
         raise ValueError(f"its repetitions multiply to {repeated} (expected at most {most} in one so long)")
 
 
