@@ -197,6 +197,47 @@ def test_a_broken_body_breaks_nothing_else(served: RunningDaemon) -> None:
             assert (code, "line 1 column 9" in message) == (400, True)
 
 
+def test_what_cannot_be_expected(served: RunningDaemon) -> None:
+    length = b"Content-Length: 2\r\n"
+    answer = raw(served.socket, POST + b"Expect: foo\r\nConnection: close\r\n" + length + b"\r\n{}")
+    assert error(answer)[0] == 417
+    answer = raw(served.socket, POST + b"Expect: 100-continue\r\nConnection: close\r\n" + length + b"\r\n{}")
+    assert answer.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 400 ")
+    old = POST.replace(b"1.1", b"1.0") + b"Expect: foo\r\n"
+    assert error(raw(served.socket, old + length + b"\r\n{}"))[0] == 400
+
+
+def test_a_broken_gzip_is_answered_and_leaves_no_traceback(served: RunningDaemon) -> None:
+    body = b"\x1f\x8b" + b"no gzip" * 10
+    head = POST + b"Content-Encoding: gzip\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body)
+    assert error(raw(served.socket, head + body))[0] == 400
+    assert "Traceback" not in served.logged()
+
+
+BODIES = {
+    "objects": b"[" + b'{"a":1},' * 2_000_000 + b"0]",
+    "fewer objects": b"[" + b'{"a":111111111},' * 990_000 + b"0]",
+    "numbers": b"[" + b"1," * 8_000_000 + b"0]",
+    "fewer numbers": b"[" + b"0.1234567," * 1_200_000 + b"0]",
+    "arrays": b"[" + b"[]," * 5_300_000 + b"0]",
+    "names": b"{" + b",".join(b'"%d":1' % n for n in range(1_240_000)) + b',"7":1',
+}
+
+
+@pytest.mark.parametrize("kind", BODIES)
+def test_a_large_body_does_not_keep_the_daemon_from_ending(short_dir: Path, kind: str) -> None:
+    body = BODIES[kind]
+    with RunningDaemon(short_dir, "maxBody: 17MB\n") as running:
+        head = POST + b"Content-Length: %d\r\n\r\n" % len(body)
+        with contextlib.ExitStack() as stack:
+            for _ in range(4):
+                sock = stack.enter_context(connect(running))
+                sock.sendall(head + body)
+            began = time.monotonic()
+            assert running.stop() == 0
+            assert time.monotonic() - began < 3, "2 s, and some for a busy machine"
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can call as somebody else")
 def test_somebody_else_is_refused(served: RunningDaemon) -> None:
     served.directory.chmod(0o755)

@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import time
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -205,6 +206,15 @@ def test_any_body_is_read_or_invalid(content: bytes, kind: str) -> None:
         body.parse(content, kind)
     except Invalid:
         return
+
+
+def test_many_names_and_one_of_them_twice() -> None:
+    """Quadratic once: minutes."""
+    content = b"{" + b",".join(b'"%d":0' % number for number in [*range(300_000), 299_999]) + b"}"
+    begun = time.process_time()
+    with pytest.raises(Invalid, match="'299999' is there twice"):
+        body.from_json(content)
+    assert time.process_time() - begun < 5
 
 
 def test_the_digest_knows_a_request_however_it_is_spelt() -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from aiohttp.typedefs import Handler as WebHandler
 from aiohttp.typedefs import Middleware
 
@@ -52,9 +52,23 @@ def _document() -> bytes:
 def _add(router: web.UrlDispatcher, route: Route, handler: WebHandler) -> None:
     path = route.path.replace("{path}", "{path:.*}")
     for spelling in (path,) if path.endswith("}") and ":" in path else (path, f"{path}/"):
-        router.add_route(route.method, spelling, handler)
+        router.add_route(route.method, spelling, handler, expect_handler=_expected)
         if route.method == "GET":
-            router.add_route("HEAD", spelling, handler)
+            router.add_route("HEAD", spelling, handler, expect_handler=_expected)
+
+
+async def _expected(request: web.Request) -> web.StreamResponse | None:
+    """aiohttp asks before any middleware what to do about an `Expect` header."""
+    if request.version < HttpVersion11:  # which has no such header
+        return None
+    if request.headers.get("Expect", "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        # Or it counts as the beginning of the answer, which could not be replaced by an error any more.
+        request.writer.output_size = 0
+        return None
+    response = envelope.error(_OfHttp(417, "that cannot be expected of jobd (expected 100-continue)"))
+    response.force_close()  # its body, if any, may be on its way or not
+    return response
 
 
 def _served(api: Api, route: Route) -> WebHandler:

@@ -8,12 +8,14 @@ saying it several times. What looks like JSON is read as JSON even when its type
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import email
 import email.policy
 import hashlib
 import json
 import math
-from collections.abc import Iterable
+import threading
+from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -29,6 +31,11 @@ _TYPES = "application/json, application/x-www-form-urlencoded or multipart/form-
 _STRUCTURED = frozenset({"command", "environment", "inputs", "parameters", "notifications"})
 _LARGE = 256 * 1024
 """From this size on, reading it must not hold up everybody else."""
+_MOST_CONTAINERS = 1_000_000
+_MOST_COMMAS = 1_250_000
+"""Of a JSON document. Nothing else runs while a piece of it is read, which 16 MB of `[],[],` make seconds."""
+_AT_ONCE = threading.Semaphore(2)
+"""So many large ones are read at the same time: the event loop shares the interpreter with them."""
 
 
 class TooLarge(JobdError):
@@ -53,7 +60,34 @@ async def read(request: web.Request, limit: int, seconds: float) -> Any:
     kind = request.headers.get("Content-Type", "")
     if len(content) < _LARGE:
         return parse(content, kind)
-    return await asyncio.to_thread(parse, content, kind)
+    return await _aside(lambda: parse(content, kind))
+
+
+async def _aside(work: Callable[[], Any]) -> Any:
+    """Done in a thread that nobody waits for when the daemon ends, as asyncio would for one of its own."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[Any] = loop.create_future()
+
+    def settle(result: Any, error: BaseException | None) -> None:
+        if done.done():
+            return
+        if error is None:
+            done.set_result(result)
+        else:
+            done.set_exception(error)
+
+    def thread() -> None:
+        result, error = None, None
+        with _AT_ONCE:
+            try:
+                result = work()
+            except Exception as raised:
+                error = raised
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the daemon ends
+            loop.call_soon_threadsafe(settle, result, error)
+
+    threading.Thread(target=thread, name="jobd-body", daemon=True).start()
+    return await done
 
 
 async def _content(request: web.Request, limit: int, seconds: float) -> bytes:
@@ -92,6 +126,7 @@ def parse(content: bytes, content_type: str) -> Any:
 
 
 def from_json(content: bytes) -> Any:
+    _refuse_many(content)
     try:
         value = json.loads(content, object_pairs_hook=_once, parse_constant=_no_constant, parse_float=_finite)
     except json.JSONDecodeError as error:
@@ -106,13 +141,27 @@ def from_json(content: bytes) -> Any:
     return value
 
 
+def _refuse_many(content: bytes) -> None:
+    """Counted with what is inside of strings: that is quick, and the bounds are far away."""
+    if content.count(b"[") + content.count(b"{") > _MOST_CONTAINERS or content.count(b",") > _MOST_COMMAS:
+        expected = f"at most {_MOST_CONTAINERS} lists and objects, and {_MOST_COMMAS} commas"
+        raise Invalid(Fault("body", "it holds too many values", expected))
+
+
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"{twice[:100]!r} is there twice in one object")
+        raise ValueError(f"{_first_repeated(name for name, _ in pairs)[:100]!r} is there twice in one object")
     return found
+
+
+def _first_repeated(names: Iterable[str]) -> str:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    raise AssertionError
 
 
 def _no_constant(word: str) -> None:

@@ -89,7 +89,8 @@ class Call:
 
     async def body(self) -> Any:
         settings = self.desk.settings
-        return await body.read(self.request, settings.max_body, settings.body_timeout)
+        reading = body.read(self.request, settings.max_body, settings.body_timeout)
+        return await self.api.unless_closing(reading)
 
     def key(self, *parts: Any) -> Key | None:
         """The caller's Idempotency-Key, together with what it stands for."""

@@ -112,6 +112,11 @@ class _Connection(web.RequestHandler):
         )
         self.force_close()
 
+    def log_exception(self, *words: Any, **how: Any) -> None:
+        """A body that was broken has been answered; what is left of it is broken still."""
+        if not isinstance(how.get("exc_info"), web.RequestPayloadError):
+            super().log_exception(*words, **how)
+
     def handle_error(
         self,
         request: web.BaseRequest,
