@@ -22,6 +22,7 @@ import pytest
 
 import jobd.client
 from jobd.client import Client, hosts
+from jobd.errors import Unavailable
 from tests.daemon import RunningDaemon, until
 
 ENDED = ("FINISHED", "FAILED", "STOPPED")
@@ -312,6 +313,37 @@ def test_names_that_fit_several_jobs_are_refused(shared: RunningDaemon) -> None:
     assert first[:13] in done.stderr
     assert second[:13] in done.stderr
     assert shared.jobctl("kill", first, second).returncode == 0
+
+
+def test_what_is_changed_is_named_with_care(shared: RunningDaemon) -> None:
+    first = submitted(shared, "--name", "careful", "--", "sleep", "1000")
+    for words in (
+        ["kill", ""],
+        ["delete", " "],
+        ["kill", first[:3]],
+        ["delete", first[:1]],
+        ["resolve", "", "--never-submitted"],
+    ):
+        done = shared.jobctl(*words)
+        assert (done.returncode, done.stdout) == (2, ""), done
+    assert "at least 4 characters" in shared.jobctl("kill", first[:3]).stderr
+    assert shared.jobctl("status", first[:3]).stdout
+    by_name = submitted(shared, "--name", "ab", "--", "sleep", "1000")
+    assert by_name in shared.jobctl("kill", "ab").stdout
+    assert shared.jobctl("kill", first[:8]).returncode == 0
+
+
+def test_run_without_standard_output(shared: RunningDaemon) -> None:
+    command = f"{sys.executable} -m jobd.cli run -- sh -c 'echo out; echo err >&2; exit 3' >&-"
+    done = subprocess.run(
+        ["sh", "-c", command],
+        env=shared.environment,
+        cwd=shared.directory,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (3, "", "err\n")
 
 
 def test_last_is_the_one_submitted_last(shared: RunningDaemon) -> None:
@@ -628,3 +660,37 @@ def test_client_of_a_program_starts_one_if_asked(own: Own, monkeypatch: pytest.M
         monkeypatch.setenv(name, value)
     with Client(user=True, start=True) as client:
         assert client.run(["true"], timeout=60)["status"] == "FINISHED"
+
+
+def test_no_daemon_is_started_inside_a_job(own: Own, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be in the job's control group."""
+    for name in [name for name in os.environ if name.startswith(("JOBD_", "XDG_"))]:
+        monkeypatch.delenv(name)
+    for name, value in {**own.environment, "JOBD_JOB_ID": "x"}.items():
+        monkeypatch.setenv(name, value)
+    began = time.monotonic()
+    with (
+        Client(user=True, start=True, patience=1) as client,
+        pytest.raises(Unavailable, match="this is itself a job, and its daemon does not answer"),
+    ):
+        client.run(["true"])
+    assert time.monotonic() - began >= 0.5
+    assert own.pid() is None
+
+
+def test_inside_a_job_its_daemon_is_waited_for(own: Own) -> None:
+    job = {**own.environment, "JOBD_TAG": "x", "JOBD_JOB_ID": "x"}
+    command = [sys.executable, "-m", "jobd.cli", "--user", "submit", "-q", "--", "true"]
+    inside = subprocess.Popen(command, env=job, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert own.jobctl("submit", "--name", "outside", "--", "true")[0] == 0
+    out, told = inside.communicate(timeout=60)
+    assert (inside.returncode, told) == (0, "")
+    assert own.jobctl("status", out.strip())[0] == 0
+
+
+def test_a_daemon_knows_nothing_of_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JOBD_STATE_DIR", "/kept")
+    for name in ("JOBD_TAG", "JOBD_JOB_ID", "JOBD_WORKDIR"):
+        monkeypatch.setenv(name, "x")
+    assert {name for name in hosts._environment() if name.startswith("JOBD_")} - hosts.PLACES <= {"JOBD_HOST"}
+    assert hosts._environment()["JOBD_STATE_DIR"] == "/kept"

@@ -256,6 +256,23 @@ def test_shortest_that_tells_apart() -> None:
     assert ids.shortest([]) == 8
 
 
+@pytest.mark.parametrize("word", ["", " ", "\t\n"])
+def test_an_unset_variable_of_a_shell_is_no_id(word: str, tmp_path: Path) -> None:
+    for verb in ("kill", "delete", "show"):
+        done = jobctl(verb, word, JOBD_STATE_DIR=str(tmp_path))
+        told = "jobctl: the id is empty (expected an id, the beginning of one, a name, or last)\n"
+        assert (done.returncode, done.stdout, done.stderr) == (2, "", told)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_a_user_without_a_name() -> None:
+    script = "import os; from jobd.cli import ids; os.setuid(12345); print(ids._me())"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert (done.stdout, done.stderr) == ("12345\n", "")
+
+
 # ---- command lines
 
 
@@ -428,6 +445,44 @@ def test_failures(line: str, code: int, words: str, tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (code, "")
     assert words in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("line", ["list", "submit -- true", "run -- true", "kill -", "--help", "lits"])
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_streams(line: str, closed: str, tmp_path: Path) -> None:
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "JOBD_AUTOSTART": "0"}
+    script = f"{sys.executable} -m jobd.cli {line} {closed}"
+    done = subprocess.run(
+        ["sh", "-c", script], capture_output=True, text=True, cwd=ROOT, env=environment, check=False
+    )
+    assert done.returncode == {"run": 125, "--help": 0, "kill": 0, "lits": 2}.get(line.split()[0], 75)
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("submit -- true", 2),
+        ("submit -d x -- true", 2),
+        ("run -- true", 125),
+        ("submit -d / -- true", 75),
+        ("list", 75),
+    ],
+)
+def test_a_directory_that_was_removed(line: str, code: int, tmp_path: Path) -> None:
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+        "JOBD_AUTOSTART": "0",
+        "PYTHONPATH": str(ROOT),
+    }
+    script = f"mkdir gone && cd gone && rmdir ../gone && {sys.executable} -m jobd.cli {line}"
+    done = subprocess.run(
+        ["sh", "-c", script], capture_output=True, text=True, cwd=tmp_path, env=environment, check=False
+    )
+    gone = "jobctl: the directory that you are in does not exist any more\n"
+    assert done.returncode == code
+    assert (done.stderr == gone) == (code != 75), done.stderr
 
 
 def test_failure_for_programs(tmp_path: Path) -> None:

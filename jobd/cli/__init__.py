@@ -49,6 +49,7 @@ JOBS_OWN_CODE = ("run", "wait")
 
 def main() -> NoReturn:
     """What `jobctl` starts."""
+    open_standard_streams()
     for stream in (sys.stdout, sys.stderr):  # a name that the terminal cannot show is shown somehow
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
@@ -60,6 +61,20 @@ def main() -> NoReturn:
         quit_quietly()
         code = 128 + 13
     sys.exit(code)
+
+
+def open_standard_streams() -> None:
+    """Those that we were started without (`>&-`) are /dev/null, or the first file or socket that is opened
+    would be taken for one of them."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            import os
+
+            null = os.open(os.devnull, os.O_RDWR)
+            if null != number:
+                os.dup2(null, number)
+                os.close(null)
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
 
 
 def command(arguments: list[str]) -> int:

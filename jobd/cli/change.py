@@ -41,7 +41,7 @@ def main(session: Session, verb: str) -> int:
         session.job(job, _note(verb, job))
         return exit.PARTLY if verb in ("kill", "delete") and job["status"] not in TERMINAL else exit.OK
 
-    return session.each(session.options.jobs, one, hidden=verb == "restore")
+    return session.each(session.options.jobs, one, hidden=verb == "restore", changes=True)
 
 
 def _until_over(session: Session, job: Job) -> Job:

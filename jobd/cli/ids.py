@@ -2,7 +2,9 @@
 names.
 
 One word means one job. A word that fits several is refused with the list of them, since a kill of the wrong
-one cannot be undone. `last` is the job that you submitted last.
+one cannot be undone. So is an empty one, which is what an unset variable of a shell leaves, and, where
+something is changed, a beginning of an id that is short enough to be a slip. `last` is the job that you
+submitted last.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ WHOLE = 40
 """Characters of an id."""
 _ID = frozenset("0123456789abcdef-")
 _SHOWN = 5
+SAFE = 4
+"""Characters of an id's beginning that are enough to change the job."""
 
 
 def words(arguments: Iterable[str]) -> Iterator[str]:
@@ -35,14 +39,22 @@ def words(arguments: Iterable[str]) -> Iterator[str]:
             yield argument
 
 
-def find(client: Client, word: str, *, hidden: bool = False) -> str:
-    """The id of the job that is meant. Raises NotFound; Invalid when several jobs are. hidden: look among
-    deleted jobs."""
+def find(client: Client, word: str, *, hidden: bool = False, changes: bool = False) -> str:
+    """The id of the job that is meant. Raises NotFound; Invalid when several jobs are, or none can be.
+    hidden: look among deleted jobs; changes: something will be done to it."""
+    if not word.strip():
+        raise Invalid("the id is empty (expected an id, the beginning of one, a name, or last)")
     if len(word) == WHOLE and _ID.issuperset(word):
         return word
     if word == "last":
         return _last(client, hidden)
-    found = _candidates(client, word, hidden)
+    short = changes and len(word) < SAFE
+    found = _candidates(client, word, hidden, by_id=not short)
+    if not found and short and _ID.issuperset(word):
+        raise Invalid(
+            f"no job has the name {word!r}, and as the beginning of an id it is too short to change a job by "
+            f"(expected at least {SAFE} characters)"
+        )
     if not found:
         raise NotFound(
             f"no {'deleted ' if hidden else ''}job has an id that begins with {word}, or the name {word!r}"
@@ -59,10 +71,10 @@ def _last(client: Client, hidden: bool) -> str:
     raise NotFound("you have no jobs" if not hidden else "you have no deleted jobs")
 
 
-def _candidates(client: Client, word: str, hidden: bool) -> dict[str, str]:
+def _candidates(client: Client, word: str, hidden: bool, by_id: bool) -> dict[str, str]:
     """Name by id, of the jobs that the word fits."""
     searches = [{"name": word}]
-    if _ID.issuperset(word):
+    if by_id and _ID.issuperset(word):
         searches.append({"id.like": f"{word}*"})
     found = {}
     for search in searches:
@@ -83,7 +95,10 @@ def _visible(hidden: bool) -> dict[str, str]:
 def _me() -> str:
     import pwd
 
-    return pwd.getpwuid(os.getuid()).pw_name
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container may run as a number that nobody has; the daemon calls it so as well
+        return str(os.getuid())
 
 
 def shortest(ids: Iterable[str], least: int = 8) -> int:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sys
 
-from jobd.client.client import default_name, is_text, sendable
+from jobd.client.client import default_name, here, is_text, sendable
 from jobd.errors import Fault, Invalid
 
 TYPE_CHECKING = False
@@ -81,12 +81,13 @@ def plain(session: Session, command: list[str]) -> Request:
     """The request for one command."""
     if not command:
         raise Invalid("there is no command (expected: jobctl run -- COMMAND ..)")
+    wanted = fields(session.options)
     return {
         "name": default_name(command),
         "command": command,
-        "directory": os.getcwd(),
+        "directory": wanted.get("directory") or here(),
         "environment": environment(session),
-        **fields(session.options),
+        **wanted,
     }
 
 
@@ -95,10 +96,14 @@ def fields(options: Namespace) -> Request:
     given = {field: getattr(options, option) for option, field in OPTIONS.items()}
     found = {field: value for field, value in given.items() if value is not None}
     if "directory" in found:
-        found["directory"] = os.path.abspath(found["directory"])
+        found["directory"] = absolute(found["directory"])
     if "memoryPerNode" in found and found["memoryPerNode"].replace(".", "", 1).isdecimal():
         found["memoryPerNode"] = float(found["memoryPerNode"])
     return found
+
+
+def absolute(path: str) -> str:
+    return os.path.normpath(path if os.path.isabs(path) else os.path.join(here(), path))
 
 
 def environment(session: Session, of_file: object = None) -> object:
@@ -169,11 +174,10 @@ class JobFile:
             return entry
         request = {**entry, **fields(session.options)}
         if "directory" in entry and not session.options.directory and isinstance(entry["directory"], str):
-            request["directory"] = os.path.join(
-                os.path.dirname(os.path.abspath(self.path)), entry["directory"]
-            )
+            request["directory"] = os.path.join(os.path.dirname(absolute(self.path)), entry["directory"])
         if "command" in entry:
-            request.setdefault("directory", os.getcwd())
+            if "directory" not in request:
+                request["directory"] = here()
             request["environment"] = environment(session, entry.get("environment"))
         return request
 

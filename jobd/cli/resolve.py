@@ -28,4 +28,4 @@ def main(session: Session, verb: str) -> int:
             client.resolve(job_id, local_id=options.local_id, never_submitted=options.never_submitted)
         )
 
-    return session.each([options.job], one)
+    return session.each([options.job], one, changes=True)

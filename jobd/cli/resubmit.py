@@ -33,4 +33,4 @@ def main(session: Session, verb: str) -> int:
     def one(job_id: str) -> None:
         session.job(session.client().resubmit(job_id, None, **flags), f"again of {job_id}")
 
-    return session.each(options.jobs, one)
+    return session.each(options.jobs, one, changes=True)

@@ -129,18 +129,31 @@ class Session:
             ]
             self.out("  ".join(filter(None, words)))
 
-    def each(self, words: Iterable[str], action: Callable[[str], int | None], *, hidden: bool = False) -> int:
+    def each(
+        self,
+        words: Iterable[str],
+        action: Callable[[str], int | None],
+        *,
+        hidden: bool = False,
+        changes: bool = False,
+    ) -> int:
         """Do something to each of the jobs that are meant, in order, whatever happens to the others; the
-        exit code."""
-        return exit.together(self.codes(words, action, hidden=hidden))
+        exit code. (hidden, changes: see ids.find.)"""
+        return exit.together(self.codes(words, action, hidden=hidden, changes=changes))
 
     def codes(
-        self, words: Iterable[str], action: Callable[[str], int | None], *, hidden: bool = False
+        self,
+        words: Iterable[str],
+        action: Callable[[str], int | None],
+        *,
+        hidden: bool = False,
+        changes: bool = False,
     ) -> list[int]:
         codes = []
         for word in ids.words(words):
             try:
-                codes.append(action(ids.find(self.client(), word, hidden=hidden)) or exit.OK)
+                job_id = ids.find(self.client(), word, hidden=hidden, changes=changes)
+                codes.append(action(job_id) or exit.OK)
             except (JobdError, TimeoutError) as error:
                 self.complain(error)
                 codes.append(self.of_error(error))

@@ -53,7 +53,8 @@ class Client:
     """A connection to a jobd.
 
     host: "unix:///path" or a path; by default JOBD_HOST, the system's daemon, or your own (`user=True`: your
-    own in any case). start: start your own daemon when none is there. timeout: seconds that a reply may take.
+    own in any case). start: start your own daemon when none is there (in a job: wait for it to come back, for
+    as long as `patience`). timeout: seconds that a reply may take.
     patience: seconds of trying again before Unreachable or Unavailable is raised; a daemon that never
     answered gets 5. on_pause: told why, when it waits to try again.
 
@@ -75,6 +76,7 @@ class Client:
         self.timeout = timeout
         self.patience = patience
         self._start = start and hosts.may_start(self.host)
+        self._in_job = start and self.host.state is not None and hosts.inside_job()
         self._on_pause = on_pause or (lambda message: None)
         self._met = False
         self._pid = os.getpid()
@@ -472,7 +474,7 @@ class _Trial:
         return True
 
     def _patience(self) -> float:
-        if self.client._met:
+        if self.client._met or self.client._in_job:
             return self.client.patience
         return min(FIRST_PATIENCE, self.client.patience) if self.client.host.alive() else 0.0
 
@@ -491,6 +493,11 @@ class _Trial:
         host = self.client.host
         reason = error.strerror.lower() if error.strerror else str(error)
         if host.state and not self.client._met and not host.alive():
+            if self.client._in_job:
+                return (
+                    "this is itself a job, and its daemon does not answer: "
+                    "a daemon started here would end with the job"
+                )
             return f"no jobd of yours is running ({host}: {reason}); `jobctl run` starts one"
         kind = "the system's jobd" if host.system else "the jobd"
         return f"{kind} at {host} does not answer: {reason}"
@@ -517,9 +524,19 @@ def follow_log(client: Client, job_id: str, stream: str, offset: int) -> Iterato
 def plain_request(command: Sequence[str], fields: Mapping[str, Any]) -> dict[str, Any]:
     """The request for a plain command, with what a shell would have done: this directory, this
     environment."""
-    request = {"name": default_name(command), "directory": os.getcwd(), **fields, "command": [*command]}
+    request = {"name": default_name(command), **fields, "command": [*command]}
+    if "directory" not in request:
+        request["directory"] = here()
     request.setdefault("environment", sendable(os.environ))
     return {field: value for field, value in request.items() if value is not None}
+
+
+def here() -> str:
+    """The present directory. Raises Invalid when it was removed."""
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        raise Invalid("the directory that you are in does not exist any more") from None
 
 
 def default_name(command: Sequence[str]) -> str:

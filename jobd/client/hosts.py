@@ -8,6 +8,9 @@ One's own daemon is looked for at its socket and, since the environment that say
 between a login, cron and sudo, also where the lock in its state directory says that it listens. Only one
 daemon gets that lock, so that two jobctl which start one at the same moment do no harm: the second one's
 gives up, and both find the first one's.
+
+From inside a job none is started: it would be in the job's control group, and end with it, whatever it had
+accepted by then.
 """
 
 from __future__ import annotations
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
 START_LIMIT = 15.0
 """Seconds that a daemon is given to answer after it was started."""
 LOG_TAIL = 4096
+PLACES = frozenset({"JOBD_CONFIG", "JOBD_STATE_DIR", "JOBD_SOCKET"})
+"""Variables that say which daemon is meant."""
 
 _started: list[subprocess.Popen[bytes]] = []
 """Daemons that this process has started, kept so that they are not taken for forgotten children."""
@@ -81,8 +86,7 @@ def find(named: str | None = None, *, own: bool = False, environ: Mapping[str, s
     named = named or ("" if own else environ.get("JOBD_HOST"))
     if named:
         return Host(_socket(named))
-    variables = {"JOBD_CONFIG", "JOBD_STATE_DIR", "JOBD_SOCKET"}
-    if not own and not variables & environ.keys() and system_installed():
+    if not own and not PLACES & environ.keys() and system_installed():
         return Host(places.socket_path({}, system=True), system=True)
     state = places.state_dir(environ)
     return Host(places.socket_path(environ, state=state), state=state)
@@ -104,7 +108,11 @@ def _socket(named: str) -> str:
 
 
 def may_start(host: Host, environ: Mapping[str, str] = os.environ) -> bool:
-    return host.state is not None and environ.get("JOBD_AUTOSTART", "1") != "0"
+    return host.state is not None and environ.get("JOBD_AUTOSTART", "1") != "0" and not inside_job(environ)
+
+
+def inside_job(environ: Mapping[str, str] = os.environ) -> bool:
+    return "JOBD_TAG" in environ or "JOBD_JOB_ID" in environ
 
 
 def start(host: Host, answers: Callable[[], bool], limit: float = START_LIMIT) -> None:
@@ -149,8 +157,10 @@ def _spawn(log: str) -> subprocess.Popen[bytes]:
 
 
 def _environment() -> dict[str, str]:
-    """Ours, with this very jobd importable: it may be a checkout that is on nobody's path."""
-    environment = dict(os.environ)
+    """Ours, without what a job was told of itself: whatever has a job's tag is ended with the job. With this
+    very jobd importable: it may be a checkout that is on nobody's path."""
+    kept = PLACES | {"JOBD_HOST"}
+    environment = {n: value for n, value in os.environ.items() if not n.startswith("JOBD_") or n in kept}
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     present = environment.get("PYTHONPATH", "").split(":")
     if os.path.basename(root) not in ("site-packages", "dist-packages") and root not in present:
