@@ -481,7 +481,7 @@ def test_resolve_is_refused_where_nothing_is_in_doubt(shared: RunningDaemon) -> 
     job_id = submitted(shared, "--", "true")
     shared.ended(job_id)
     done = shared.jobctl("resolve", "--never-submitted", job_id)
-    assert (done.returncode, "SUBMITTING" in done.stderr) == (1, True)
+    assert (done.returncode, "finds that out without help" in done.stderr) == (1, True)
 
 
 # ---- around
