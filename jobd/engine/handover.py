@@ -105,20 +105,30 @@ async def _take(lane: Lane, job: Job, placed: Placed) -> None:
 
 def _place(tx: Transaction, job: Job, placed: Placed) -> Job | None:
     """The job as it is then; None if it has moved since it was seen."""
-    now = time.time()
     report = placed.report or Report(Phase.QUEUED, "the system has taken it")
-    decision = decide(job, report, now)
-    assert decision is not None, "every report moves a job out of SUBMITTING"
-    assert decision.to is not None
-    facts: dict[str, Any] = {
+    if report.phase is Phase.ENDED and report.started:  # so quick that it is over: its history tells both
+        running = Report(Phase.RUNNING, report.evidence, started=report.started, details=report.details)
+        ran = _move(tx, job, running, _facts(placed, running))
+        return ran and _move(tx, ran, report, {})
+    return _move(tx, job, report, _facts(placed, report))
+
+
+def _facts(placed: Placed, report: Report) -> dict[str, Any]:
+    return {
         "local_id": placed.local_id or None,
         "handle": dict(placed.handle),
         "submitted": placed.submitted,
         "kept": True,
         "reason": report.reason,
-        **decision.columns,
     }
-    if not moves.move(tx, job, decision.to, decision.description, decision.by, **facts):
+
+
+def _move(tx: Transaction, job: Job, report: Report, facts: dict[str, Any]) -> Job | None:
+    decision = decide(job, report, time.time())
+    assert decision is not None, "a job that is just being placed moves with every report"
+    assert decision.to is not None
+    columns = {**facts, **decision.columns}
+    if not moves.move(tx, job, decision.to, decision.description, decision.by, **columns):
         return None
     return queries.job(tx.sql, job.id)
 
