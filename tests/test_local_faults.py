@@ -75,6 +75,19 @@ def test_find_is_in_doubt_while_a_launch_is_at_it(attempts: Attempts) -> None:
     assert attempts.persons.launch(order).pid == launched[0].pid
 
 
+def test_a_launch_that_outlives_the_close_starts_no_keeper(tmp_path: Path) -> None:
+    """It would have descriptors that mean something else by then: no lock, say, of orders under way."""
+    attempts = Attempts(tmp_path)
+    order = attempts.shell("echo ran >> runs")
+    attempts.persons.close()
+    with pytest.raises(Unavailable, match="is ending"):
+        attempts.persons.launch(order)
+    assert attempts.persons._link is None
+    attempts.persons = attempts.open()
+    assert attempts.persons.find(order.tag) is None
+    attempts.close()
+
+
 # records that say nothing
 
 

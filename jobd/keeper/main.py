@@ -93,9 +93,12 @@ class Keeper:
 
     def take_order(self) -> bool:
         """False: the daemon is gone."""
-        data, ancillary, _, _ = self.channel.recvmsg(
-            _ORDER_SIZE, _socket.CMSG_SPACE(2 * 4), _socket.MSG_CMSG_CLOEXEC
-        )
+        try:
+            data, ancillary, _, _ = self.channel.recvmsg(
+                _ORDER_SIZE, _socket.CMSG_SPACE(2 * 4), _socket.MSG_CMSG_CLOEXEC
+            )
+        except ConnectionResetError:  # gone, without having read all that we told it
+            return False
         if not data:
             return False
         fds = [int.from_bytes(raw[at : at + 4], sys.byteorder) for _, _, raw in ancillary for at in (0, 4)]

@@ -70,6 +70,8 @@ class Persons:
         self.boot_id = procfs.boot_id()
         self._link: Link | None = None
         self._linking = threading.Lock()
+        self._closed = False
+        """No keeper is started any more: its descriptors would be somebody else's by then."""
         self._fates: dict[str, Fate] = {}
         """Of orders that have not been answered in time; "maybe later, maybe done"."""
         self._launching: set[str] = set()
@@ -106,6 +108,7 @@ class Persons:
 
     def _release(self) -> None:
         with self._linking:
+            self._closed = True
             if self._link:
                 self._link.close()
                 self._link = None
@@ -138,6 +141,8 @@ class Persons:
     def _keeper(self, failed: Link | None = None) -> Link:
         """The keeper that runs; a new one where there is none, or where it is the one that failed."""
         with self._linking:
+            if self._closed:
+                raise Unavailable("the daemon is ending")
             if self._link is failed or self._link is None:
                 if self._link:
                     self._link.close()
