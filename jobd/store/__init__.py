@@ -1,14 +1,14 @@
 """The only place that knows SQL.
 
-    job.py         a job and its history as plain values, which is what everyone else handles
-    tables.py      the columns, once
-    migrations/    how a store of any age becomes today's
-    connection.py  connections to the file, and what its disk's errors mean
-    writer.py      one thread owns all writing: many callers' changes share one commit (T1)
-    moves.py       changes of a job: compare-and-set on the status, its history row in the same transaction
-    queries.py     what the engine and the verbs ask
-    search.py      a person's search, from the query of a URL to SQL
-    changes.py     who waits for a change of which job
-    filesystem.py  what kind of disk a path is on
-    store.py       opens all this, refuses what it must not touch, and is what is handed around
+job.py         a job and its history as plain values, which is what everyone else handles
+tables.py      the columns, once
+migrations/    how a store of any age becomes today's
+connection.py  connections to the file, and what its disk's errors mean
+writer.py      one thread owns all writing: many callers' changes share one commit (T1)
+moves.py       changes of a job: compare-and-set on the status, its history row in the same transaction
+queries.py     what the engine and the verbs ask
+search.py      a person's search, from the query of a URL to SQL
+changes.py     who waits for a change of which job
+filesystem.py  what kind of disk a path is on
+store.py       opens all this, refuses what it must not touch, and is what is handed around
 """
