@@ -9,9 +9,11 @@ or, to say more of its system, from a file of its own, which pytest then runs:
         def site(self, tmp_path):
             yield Site(OurBackend({"host": "cluster"}, persons), tmp_path, enforces_time=False)
 
+(`persons` is a started jobd.keeper.persons.Persons; a backend that does nothing as a person can have None.)
+
 Real jobs run on the real system: the directory given to `Site` must be one that its nodes see. Nothing is
 taken for granted of how fast the system is but `patience`. What a system cannot do (tell a signal, say) is
-left out by the flags of `Site`. The T-numbers are those of the README's list of promises.
+left out by the flags of `Site`. The T-numbers are those of the README's table of truths.
 """
 
 from __future__ import annotations

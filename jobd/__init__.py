@@ -2,8 +2,10 @@
 each.
 
 Nothing is imported here, so that `jobctl` and the keeper start fast. The way down through the packages, which
-tests/test_walls.py holds: cli, daemon > api, client > verbs, engine > store > keeper, status, config, backend
-> yamlfile, errors.
+tests/test_walls.py holds:
+
+    cli, daemon > api, client > verbs, engine > store, backends > keeper > config, backend
+        > layers > places > yamlfile > errors, units, status, people, machine, notify
 """
 
 __version__ = "0.1.0"

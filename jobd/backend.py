@@ -98,6 +98,8 @@ class Ticket:
     time_limit: float | None = None
     kill_grace: float = 10.0
     """Seconds between TERM and KILL."""
+    directives: str = ""
+    """Lines for the head of a scheduler's script, from the queue's configuration."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """From the queue's configuration, for this backend alone."""
 

@@ -281,7 +281,7 @@ class Settings(_Model):
     lost_after: Interval | None = 86400.0
     """What systems that do not say their own have."""
     sweep: Interval = 30.0
-    """Seconds between full looks at all placed jobs."""
+    """Seconds between full looks at all jobs on systems with slots."""
     max_body: Annotated[Size, Field(ge=1024)] = 16 * units.MB
     """Bytes of a request."""
     body_timeout: Interval = 30.0

@@ -47,7 +47,7 @@ _CLEAR_UP_EVERY = 60.0
 _WATCH_EVERY = 5.0
 _CLOCK_STEP = 5.0
 """Seconds by which the wall clock has to leave the monotonic one to count as set."""
-_FIXED = ("state_dir", "socket", "mode", "containment", "cgroup_parent")
+_FIXED = ("state_dir", "socket", "mode", "containment", "cgroup_parent", "idle_timeout", "max_body")
 """What only a restart can change."""
 
 log = logging.getLogger("jobd")
@@ -83,7 +83,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--config", type=Path, metavar="FILE", help="instead of the usual one")
     parser.add_argument(
-        "--system", action="store_true", help="the system's daemon: /etc/jobd, /var/lib/jobd, /run/jobd"
+        "--system",
+        action="store_true",
+        help="use /etc/jobd, /var/lib/jobd, /run/jobd (for root's jobs alone so far)",
     )
     parser.add_argument("--log-file", type=Path, metavar="FILE", help="instead of stderr")
     parser.add_argument("--version", action="version", version=f"jobd {jobd.__version__}")
@@ -215,6 +217,7 @@ class Daemon:
         self._timers.remove_all_jobs()
         for system in self._settings.systems:
             seconds = self._settings.sweep if system.slots else system.poll_interval
+            self._engine.swept_every(system.id, seconds)
             self._timers.add_job(self._engine.sweep, "interval", [system.id], seconds=seconds)
         self._timers.add_job(self._engine.clear_up, "interval", seconds=_CLEAR_UP_EVERY)
 

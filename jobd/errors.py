@@ -1,7 +1,7 @@
 """What can go wrong, sorted by what the caller should do about it.
 
-Every error carries its HTTP code, so that no other place maps one to the other. The message is written for
-the person who made the call: what was wrong, where, and what would be right.
+Every error but Refused carries its HTTP code, so that no other place maps one to the other. The message is
+written for the person who made the call: what was wrong, where, and what would be right.
 """
 
 from __future__ import annotations

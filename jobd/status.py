@@ -5,14 +5,14 @@ The words are those of the Agave Jobs service. A status says where a job is; *ho
 exit code, signal, `Condition`, and evidence. A word that nobody can enter yet is not in the table, but a
 search may still name it (`KNOWN_WORDS`).
 
-    PENDING     acknowledged and on disk; held here by a quota
-    STAGED      ready; held here until a slot is free
+    PENDING     acknowledged and on disk; waits here for a quota
+    STAGED      ready; waits here for a free slot
     SUBMITTING  being handed to the backend; the intent and its tag are on disk, so that after a crash it is
                 looked up, not repeated
     QUEUED      the system has it and has not started it
     RUNNING     its first process runs; falls back to QUEUED when a scheduler requeues it
-    PAUSED      held by a person; release returns it to where it was
-    FINISHED, FAILED, STOPPED   over; STOPPED by a person
+    PAUSED      held, by a person or in its system's queue; release returns it to where it was
+    FINISHED, FAILED, STOPPED   over; STOPPED means killed
 """
 
 from __future__ import annotations

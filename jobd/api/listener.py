@@ -15,7 +15,7 @@ from pathlib import Path
 from jobd.errors import Conflict, Invalid
 from jobd.places import SOCKET_LIMIT
 
-_BACKLOG = 1024
+BACKLOG = 1024
 
 
 class Listener:
@@ -45,7 +45,7 @@ class Listener:
             listener.bind(str(self.path))
         finally:
             os.umask(before)
-        listener.listen(_BACKLOG)
+        listener.listen(BACKLOG)
         listener.setblocking(False)
         self._bound = self._identity()
         return listener

@@ -18,9 +18,9 @@ from aiohttp import web
 from jobd.api import envelope
 from jobd.api.app import API
 from jobd.api.caller import peer
+from jobd.api.listener import BACKLOG
 from jobd.errors import Forbidden, Invalid, JobdError, Unavailable
 
-BACKLOG = 1024
 SHUTDOWN = 1.0
 """Seconds that handlers at work are given."""
 _LINGER = 2.0

@@ -1,6 +1,5 @@
-"""The columns of a listing: `-o id,name,status`, or any field of a job, by its name in the API (`-o
-id,usage.cpu`).
-"""
+"""The columns of a listing: `-o id,name,status`, or any field of a job by its name in the API, such as
+`-o id,usage.cpu`."""
 
 from __future__ import annotations
 

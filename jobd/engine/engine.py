@@ -77,6 +77,10 @@ class Engine:
         lane = self._lanes.get(system)
         return lane.last_answer if lane else None
 
+    def swept_every(self, system: str, seconds: float) -> None:
+        """The timer's interval: time between answers further apart does not count as watched."""
+        self._lanes[system].interval = seconds
+
     def trouble(self, system: str) -> str:
         """Why the system does not answer; empty while it does."""
         lane = self._lanes.get(system)

@@ -31,6 +31,8 @@ class Lane:
         self.backend = backend
         self.last_answer: float | None = None
         """When the last complete answer came."""
+        self.interval = system.poll_interval
+        """Seconds between two sweeps."""
         self.answered: float | None = None
         """The same in monotonic time."""
         self.trouble = ""

@@ -65,7 +65,7 @@ def _answered(lane: Lane) -> float:
     now = time.monotonic()
     gap = now - lane.answered if lane.answered is not None else 0.0
     lane.answered, lane.last_answer, lane.trouble = now, time.time(), ""
-    return min(gap, 3 * lane.system.poll_interval)
+    return min(gap, 3 * lane.interval)
 
 
 def _decide(lane: Lane, job: Job, reports: Mapping[str, Report], gap: float | None) -> Decision | None:

@@ -35,6 +35,7 @@ def ticket(job: Job, system: System, sent: Mapping[str, str] | None) -> Ticket:
         gpus=job.gpu_indices,
         time_limit=job.time_limit,
         kill_grace=system.kill_grace,
+        directives=queue.custom_directives if queue else "",
         options=queue.options if queue else {},
     )
 

@@ -14,14 +14,17 @@
 - The record is one file, `attempts/<tag>`. It appears locked and complete (link(2) is the atomic claim: of
   two equal orders one runs), and its space is taken before anything runs, so that a full disk refuses a job
   and never loses an ending.
-      lock held: the supervisor lives;  end line: it has ended;  neither: supervisor gone, or, with another
-      boot id, node lost.
+
+      lock held   the supervisor lives
+      end line    it has ended
+      neither     the supervisor is gone; with another boot id, the node was lost
+
   Nothing else is the truth. News (a datagram to the daemon) only says when to look; lost news cost nothing.
 - "Never taken" is certain too: each order carries a pipe to which its supervisor alone can answer. Closed
   without an answer and no record means that nothing can come any more. What an earlier daemon sent is under
   way only while the lock that its keeper left to its unfinished forks is held (`attempts/.keeper-*`).
 
 The keeper's own process imports os, and next to nothing else: main, supervisor, child, record, containment,
-procfs and prctl must stay free of typing, dataclasses, json, enum, socket and all of jobd beside them, or
-each job pays for it in memory.
+procfs, prctl and bare must stay free of typing, dataclasses, json, enum, socket and all of jobd beside them,
+or each job pays for it in memory.
 """

@@ -257,8 +257,8 @@ def enable_controllers(base: str) -> None:
 
 
 def kill_tree(path: str) -> None:
-    """KILL to everybody in that group and below; before Linux 5.14 one by one, again and again until nobody
-    is new."""
+    """KILL to everybody in that group and below; before Linux 5.14 one by one, the group being frozen
+    meanwhile. To be repeated until nobody is left."""
     try:
         return write(f"{path}/cgroup.kill", b"1")
     except OSError:

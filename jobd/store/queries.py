@@ -36,13 +36,10 @@ def by_tags(sql: sqlite3.Connection, tags: Collection[str]) -> list[Job]:
     return jobs(sql, f"tag IN ({_marks(tags)})", tags)
 
 
-def waiting(sql: sqlite3.Connection, system: str, status: Status, limit: int = -1) -> Iterator[Job]:
+def waiting(sql: sqlite3.Connection, system: str, status: Status) -> Iterator[Job]:
     """Those next in the queue, in its order, read one by one."""
-    rows = sql.execute(
-        f"{SELECT} WHERE status = ? AND system = ? ORDER BY priority DESC, seq LIMIT ?",
-        (status, system, limit),
-    )
-    return map(to_job, rows)
+    statement = f"{SELECT} WHERE status = ? AND system = ? ORDER BY priority DESC, seq"
+    return map(to_job, sql.execute(statement, (status, system)))
 
 
 def placed(sql: sqlite3.Connection, system: str) -> list[Job]:

@@ -117,6 +117,7 @@ class JobRequest(BaseModel):
     archive_system: Annotated[Any, BeforeValidator(_none_yet)] = None
     archive_path: Annotated[Any, BeforeValidator(_none_yet)] = None
     archive_on_app_error: bool = True
+    """Agave's clients send it always; without archiving it means nothing yet."""
 
 
 def read(body: object, at: str = "") -> JobRequest:

@@ -13,12 +13,11 @@ from typing import Any
 
 from pydantic.alias_generators import to_camel
 
-from jobd.errors import Forbidden
 from jobd.store.job import Job, new_id, slug
 from jobd.verbs.desk import Caller, Desk, find_writable
 from jobd.verbs.place import place
 from jobd.verbs.request import read
-from jobd.verbs.submit import Key, keep
+from jobd.verbs.submit import Key, check_person, keep
 
 
 @dataclass(frozen=True)
@@ -33,15 +32,15 @@ class Flags:
 async def resubmit(desk: Desk, caller: Caller, job_id: str, flags: Flags, key: Key | None = None) -> Job:
     """The new job. Raises Invalid when today's queues cannot take it."""
     original = await find_writable(desk, caller, job_id)
-    if not desk.persons.may_run_as(caller.name):
-        raise Forbidden(f"this daemon cannot run jobs as {caller.name}")
+    check_person(desk, caller)
     draft = _again(desk, caller, original, flags)
     (job,) = await keep(desk, caller, [draft], {}, key, f"Resubmitted from {original.id}.")
     return job
 
 
 def _again(desk: Desk, caller: Caller, original: Job, flags: Flags) -> Job:
-    where = place(read(original.request), desk.settings)
+    request = read(original.request)
+    where = place(request, desk.settings)
     job_id, now = new_id(), time.time()
     root = original.workspace.rpartition("/")[0]
     workspace = f"{root}/job-{job_id}-{slug(original.name)}"
@@ -56,6 +55,7 @@ def _again(desk: Desk, caller: Caller, original: Job, flags: Flags) -> Job:
         processors=where.processors,
         memory=where.memory,
         time_limit=where.time_limit,
+        priority=request.priority + where.queue.priority,
         directory=workspace if in_own_directory else original.directory,
         workspace=workspace,
         resubmit_of=original.id,

@@ -33,7 +33,7 @@ class Key:
 async def submit(desk: Desk, caller: Caller, bodies: Sequence[object], key: Key | None = None) -> list[Job]:
     """The new jobs, or those that the same key made before. Raises Invalid (every fault of every request),
     Forbidden, Conflict."""
-    _check_person(desk, caller)
+    check_person(desk, caller)
     if len(bodies) > desk.settings.max_jobs_per_request:
         raise Invalid(
             f"{len(bodies)} jobs in one request (expected at most {desk.settings.max_jobs_per_request})"
@@ -62,7 +62,7 @@ async def keep(
     return jobs
 
 
-def _check_person(desk: Desk, caller: Caller) -> None:
+def check_person(desk: Desk, caller: Caller) -> None:
     if not desk.persons.may_run_as(caller.name):
         raise Forbidden(f"this daemon cannot run jobs as {caller.name}")
 
