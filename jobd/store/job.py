@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import re
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from itertools import takewhile
 from typing import Any
 
 from jobd.status import TERMINAL, Condition, Status
@@ -90,6 +91,10 @@ class Job:
     peak_memory: int | None = None
     details: dict[str, Any] = field(default_factory=dict)
 
+    def as_asked(self) -> Job:
+        """What was asked for, without anything that has happened since."""
+        return Job(**{name: getattr(self, name) for name in ASKED})
+
     @property
     def over(self) -> bool:
         return self.status in TERMINAL
@@ -101,6 +106,10 @@ class Job:
     @property
     def stderr(self) -> str:
         return f"{self.workspace}/{slug(self.name)}-{self.id}.err"
+
+
+ASKED = tuple(takewhile(lambda name: name != "seq", (field.name for field in fields(Job))))
+"""The fields that say what was asked for: those before `seq`."""
 
 
 @dataclass(frozen=True)

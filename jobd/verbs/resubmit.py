@@ -47,7 +47,7 @@ def _again(desk: Desk, caller: Caller, original: Job, flags: Flags) -> Job:
     in_own_directory = original.directory == original.workspace
     kept: dict[str, Any] = {to_camel(name): value for name, value in asdict(flags).items()}
     return replace(
-        _as_asked(original),
+        original.as_asked(),
         id=job_id,
         owner=caller.name,
         system=where.system.id,
@@ -62,28 +62,4 @@ def _again(desk: Desk, caller: Caller, original: Job, flags: Flags) -> Job:
         created=now,
         updated=now,
         details={"resubmit": kept},
-    )
-
-
-def _as_asked(job: Job) -> Job:
-    """What was asked for, without anything that happened since."""
-    return Job(
-        id=job.id,
-        name=job.name,
-        owner=job.owner,
-        app_id=job.app_id,
-        system=job.system,
-        queue=job.queue,
-        request=job.request,
-        command=job.command,
-        directory=job.directory,
-        workspace=job.workspace,
-        stdin=job.stdin,
-        environment=job.environment,
-        nodes=job.nodes,
-        processors=job.processors,
-        memory=job.memory,
-        gpus=job.gpus,
-        time_limit=job.time_limit,
-        priority=job.priority,
     )
