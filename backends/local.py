@@ -164,6 +164,7 @@ def _order(ticket: Ticket) -> Order:
         stdout=ticket.stdout,
         stderr=ticket.stderr,
         stdin=ticket.stdin,
+        umask=ticket.umask,
         environment=dict(ticket.environment),
         memory=ticket.memory,
         time_limit=ticket.time_limit,

@@ -86,6 +86,7 @@ class Ticket:
     stderr: str
     stdin: str | None = None
     """A file, relative to `directory` or absolute; None: the null device."""
+    umask: int = 0o022
     environment: Mapping[str, str] = field(default_factory=dict)
     queue: str = ""
     """The queue's name on the system (`mappedName`)."""

@@ -272,6 +272,10 @@ class Settings(_Model):
     socket: Annotated[AbsolutePath, AfterValidator(_fits_socket)]
     admin_group: str | None = None
     """Whose members may act for everybody."""
+    min_uid: Annotated[Whole, Field(ge=1)] = 1000
+    """The system's daemon serves users from this uid on."""
+    also_users: tuple[str, ...] = ()
+    """Others that it serves, by name."""
     systems: tuple[System, ...] = Field(
         default_factory=lambda: (System(id="local", default=True),), min_length=1
     )

@@ -38,6 +38,7 @@ from jobd.engine.engine import Engine
 from jobd.errors import Conflict, Invalid, JobdError
 from jobd.keeper.persons import Persons
 from jobd.notify import notify
+from jobd.people import Served
 from jobd.store.store import Store, lock, open_store, still_held
 from jobd.verbs.desk import Desk
 
@@ -85,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--system",
         action="store_true",
-        help="use /etc/jobd, /var/lib/jobd, /run/jobd (for root's jobs alone so far)",
+        help="use /etc/jobd, /var/lib/jobd, /run/jobd, and run everybody's jobs as themselves (as root)",
     )
     parser.add_argument("--log-file", type=Path, metavar="FILE", help="instead of stderr")
     parser.add_argument("--version", action="version", version=f"jobd {jobd.__version__}")
@@ -183,6 +184,7 @@ class Daemon:
         settings = self._settings
         return Persons(
             settings.state_dir,
+            served=_served(settings),
             containment=settings.containment,
             cgroup_parent=str(settings.cgroup_parent) if settings.cgroup_parent else None,
             on_news=lambda tag: self._engine.news(tag),
@@ -275,6 +277,7 @@ class Daemon:
                 log.error("the configuration stays as it was: %s", fault)
         else:
             self._settings = self._desk.settings = settings
+            self._persons.served = _served(settings)
             logging.getLogger().setLevel(settings.log_level.upper())
             self._set_timers()
             log.info("the configuration was read again")
@@ -284,6 +287,13 @@ class Daemon:
         for name in _FIXED:
             if getattr(settings, name) != getattr(self._settings, name):
                 raise Invalid(f"{name} is another one now, which only a restart can bring about")
+
+
+def _served(settings: Settings) -> Served | None:
+    """For whom a daemon with root's rights works; any other one, and a root's own, for itself alone."""
+    if settings.mode == "user" or os.geteuid() != 0:
+        return None
+    return Served(settings.min_uid, settings.also_users)
 
 
 if __name__ == "__main__":

@@ -1,18 +1,54 @@
-"""People as this machine knows them. Containers run as users who have no entry in the password database: such
-a one is known by their number, and has the home that their environment names."""
+"""People as this machine knows them, and whom of them a daemon works for.
+
+Containers run as users who have no entry in the password database: such a one is known by their number, and
+has the home that their environment names.
+"""
 
 from __future__ import annotations
 
 import os
 import pwd
+from collections.abc import Collection
 from dataclasses import dataclass
+
+_NOBODY = 65534
 
 
 @dataclass(frozen=True)
 class Person:
     name: str
+    uid: int
+    gid: int
     home: str
     shell: str = "/bin/sh"
+
+    def groups(self) -> tuple[int, ...]:
+        """All groups that a login of theirs would have; asks the group database, which can be a network's."""
+        return tuple(sorted({self.gid, *os.getgrouplist(self.name, self.gid)}))
+
+
+@dataclass(frozen=True)
+class Served:
+    """Whom a daemon with root's rights works for: people, not the accounts of services, and root neither."""
+
+    min_uid: int = 1000
+    also: Collection[str] = ()
+    """Names of those that count although their uid is smaller; `root` only when it is named here."""
+
+    def includes(self, who: Person) -> bool:
+        return who.name in self.also or (who.uid >= self.min_uid and who.uid != _NOBODY)
+
+    def words(self) -> str:
+        others = "".join(f", and {name}" for name in self.also)
+        return f"this daemon serves users with a uid from {self.min_uid} on{others}"
+
+
+def user_name(uid: int) -> str:
+    """The number in digits where nobody has it."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
 def person(name: str) -> Person | None:
@@ -20,5 +56,7 @@ def person(name: str) -> Person | None:
     try:
         entry = pwd.getpwnam(name)
     except KeyError:
-        return Person(name, os.environ.get("HOME", "/")) if name == str(os.geteuid()) else None
-    return Person(name, entry.pw_dir, entry.pw_shell or "/bin/sh")
+        if name != str(os.geteuid()):
+            return None
+        return Person(name, os.geteuid(), os.getegid(), os.environ.get("HOME", "/"))
+    return Person(name, entry.pw_uid, entry.pw_gid, entry.pw_dir, entry.pw_shell or "/bin/sh")

@@ -73,10 +73,13 @@ class RunningDaemon:
 
     # the process
 
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", "jobd.daemon"]
+
     def spawn(self) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:
             return subprocess.Popen(
-                [sys.executable, "-m", "jobd.daemon"],
+                self.command(),
                 env=self.environment,
                 cwd=self.directory,
                 stdin=subprocess.DEVNULL,

@@ -190,7 +190,7 @@ def test_a_log_is_followed_as_it_is_written(served: RunningDaemon) -> None:
     job = served.submit("sh", "-c", script)
     with Stream(served, f"/jobs/v2/{job['id']}/logs/stdout?follow=true") as log:
         assert log.line() == b"one\n"
-        assert served.client().show(job["id"])["status"] == "RUNNING"
+        served.in_status(job["id"], "RUNNING")
         go.touch()
         assert log.response.read() == b"two\nlast"
     assert served.client().show(job["id"])["exitCode"] == 3

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from jobd.cli import ALIASES, VERBS, columns, completion, exit, ids, parser_of, request, split, table, text
 from jobd.cli.session import Session
 from jobd.client import Unreachable
+from jobd.client.client import umask
 from jobd.errors import Conflict, Fault, Forbidden, Invalid, JobdError, NotFound, Unavailable
 
 ROOT = Path(__file__).parent.parent
@@ -327,6 +328,7 @@ def test_request_of_options() -> None:
         "command": ["fit", "x"],
         "directory": f"{os.getcwd()}/sub",
         "environment": {"A": "1"},
+        "umask": umask(),
         "maxRunTime": "01:00:00",
         "memoryPerNode": 1.5,
         "nodeCount": 2,
@@ -365,6 +367,7 @@ def test_job_file(tmp_path: Path) -> None:
     assert wanted == {
         "name": "fit",
         "command": ["./fit"],
+        "umask": umask(),
         "directory": f"{tmp_path}/sub",
         "environment": {"A": "b"},
         "maxRunTime": "00:10:00",

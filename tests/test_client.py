@@ -417,7 +417,10 @@ def test_plain_request() -> None:
     request = plain_request(["/opt/bin/fit", "-n", "3"], {"gpus": 1})
     assert (request["name"], request["gpus"], request["directory"]) == ("fit", 1, os.getcwd())
     assert request["environment"]["PATH"] == os.environ["PATH"]
-    bare = plain_request(["fit"], {"name": "other", "directory": None, "environment": None})
+    mask = os.umask(0o27)
+    assert plain_request(["fit"], {})["umask"] == "0027"
+    os.umask(mask)
+    bare = plain_request(["fit"], {"name": "other", "directory": None, "environment": None, "umask": None})
     assert bare == {"name": "other", "command": ["fit"]}
 
 

@@ -65,7 +65,7 @@ def test_agaves_synonyms_and_the_text_of_forms():
 
 
 def test_who_is_a_user_here():
-    assert person("root") == Person("root", pwd.getpwuid(0).pw_dir, pwd.getpwuid(0).pw_shell)
+    assert person("root") == Person("root", 0, 0, pwd.getpwuid(0).pw_dir, pwd.getpwuid(0).pw_shell)
     assert person("nobody-of-that-name") is None
 
 

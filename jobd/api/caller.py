@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import grp
 import os
-import pwd
 import socket
 import struct
 import time
@@ -16,6 +15,7 @@ import time
 from aiohttp import web
 
 from jobd.errors import Forbidden
+from jobd.people import user_name
 from jobd.verbs.desk import Caller, Desk
 
 _CREDENTIALS = struct.Struct("3i")
@@ -45,11 +45,11 @@ class Callers:
                 self._known.clear()
             self._known[key] = (time.monotonic(), caller)
         if caller is None:
-            raise Forbidden(f"this daemon serves {_name(os.geteuid())} only")
+            raise Forbidden(self._desk.persons.whom())
         return caller
 
     def _look_up(self, uid: int, gid: int, groups: frozenset[int], admins: str | None) -> Caller | None:
-        name = _name(uid)
+        name = user_name(uid)
         if uid not in (0, os.geteuid()) and not self._desk.persons.may_run_as(name):
             return None
         return Caller(uid, gid, name, uid == 0 or _group(admins) in {gid, *groups})
@@ -70,13 +70,6 @@ def _groups(sock: socket.socket) -> frozenset[int]:
     except OSError:  # more of them than that
         raw = sock.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, 4 * _MOST_GROUPS)
     return frozenset(struct.unpack(f"{len(raw) // 4}I", raw))
-
-
-def _name(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
 
 
 def _group(name: str | None) -> int | None:

@@ -45,6 +45,7 @@ _ON_THE_WIRE: Json = {
     },
     "directory": {"type": ["string", "null"], "pattern": r"^/[^\u0000]*$"},
     "stdin": {"type": ["string", "null"], "minLength": 1, "pattern": _PLAIN},
+    "umask": {"type": ["string", "null"], "pattern": "^0?[0-7]{3}$"},
     "environment": {
         "type": ["object", "null"],
         "propertyNames": {"pattern": r"^[^=\u0000]+$"},

@@ -125,6 +125,7 @@ def whole(job: Job, base: str, settings: Settings, seen: float | None = None) ->
         "command": job.command,
         "directory": job.directory,
         "stdin": job.stdin,
+        "umask": f"{job.umask:04o}",
         "gpus": job.gpus,
         "gpuIndices": job.gpu_indices,
         "priority": job.priority,

@@ -115,6 +115,7 @@ class Job(Wire):
     command: list[str]
     directory: str
     stdin: str | None
+    umask: str
     gpus: int
     gpu_indices: list[int]
     priority: int

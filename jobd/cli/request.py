@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sys
 
-from jobd.client.client import default_name, here, is_text, sendable
+from jobd.client.client import default_name, here, is_text, sendable, umask
 from jobd.errors import Fault, Invalid
 
 TYPE_CHECKING = False
@@ -87,6 +87,7 @@ def plain(session: Session, command: list[str]) -> Request:
         "command": command,
         "directory": wanted.get("directory") or here(),
         "environment": environment(session),
+        "umask": umask(),
         **wanted,
     }
 
@@ -179,6 +180,7 @@ class JobFile:
             if "directory" not in request:
                 request["directory"] = here()
             request["environment"] = environment(session, entry.get("environment"))
+            request.setdefault("umask", umask())
         return request
 
     def located(self, error: Invalid) -> Invalid:

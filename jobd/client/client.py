@@ -523,11 +523,12 @@ def follow_log(client: Client, job_id: str, stream: str, offset: int) -> Iterato
 
 def plain_request(command: Sequence[str], fields: Mapping[str, Any]) -> dict[str, Any]:
     """The request for a plain command, with what a shell would have done: this directory, this
-    environment."""
+    environment, this umask."""
     request = {"name": default_name(command), **fields, "command": [*command]}
     if "directory" not in request:
         request["directory"] = here()
     request.setdefault("environment", sendable(os.environ))
+    request.setdefault("umask", umask())
     return {field: value for field, value in request.items() if value is not None}
 
 
@@ -537,6 +538,15 @@ def here() -> str:
         return os.getcwd()
     except FileNotFoundError:
         raise Invalid("the directory that you are in does not exist any more") from None
+
+
+def umask() -> str | None:
+    """The present one, which the system call for it would have to change to tell."""
+    try:
+        with open("/proc/self/status", encoding="ascii", errors="replace") as status:
+            return next(line.split()[1] for line in status if line.startswith("Umask:"))
+    except (OSError, StopIteration):
+        return None
 
 
 def default_name(command: Sequence[str]) -> str:

@@ -27,6 +27,7 @@ def ticket(job: Job, system: System, sent: Mapping[str, str] | None) -> Ticket:
         stdout=job.stdout,
         stderr=job.stderr,
         stdin=job.stdin,
+        umask=job.umask,
         environment={**environment(job.owner, system, sent), **own(job)},
         queue=(queue.mapped_name or queue.name) if queue else job.queue,
         nodes=job.nodes,

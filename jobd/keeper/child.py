@@ -1,9 +1,9 @@
 """The job's first process, between fork and exec: it becomes what the order says, step by step, or says which
 step failed.
 
-Everything that touches the person's files happens after the process has become the person (the seam for
-another user is `become_person`), so that a link or a directory of theirs is never followed with more rights
-than theirs.
+Everything that touches the person's files happens after the process has become the person, so that a link or
+a directory of theirs is never followed with more rights than theirs. All that this takes is imported by then:
+they may not be able to read our Python.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import errno
 import os
 import stat
 
+from jobd.keeper import identity
 from jobd.keeper.bare import signal
 from jobd.keeper.containment import Descendants
 from jobd.keeper.prctl import die_with_parent
@@ -36,6 +37,7 @@ def become(order: dict[str, Any], tree: Descendants, failed: int) -> None:
         die_with(tree.supervisor)
         tree.enter()
         become_person(order)
+        die_with(tree.supervisor)  # again: the kernel forgets it when the ids change
         os.umask(order["umask"])
         make_workspace(order["workspace"], order["job_id"])
         out, err = open_logs(order["stdout"], order["stderr"])
@@ -65,8 +67,11 @@ def die_with(supervisor: int) -> None:
 
 
 def become_person(order: dict[str, Any]) -> None:
-    """Here a daemon with the right to do so calls setgroups, setgid, setuid. Until then a job runs as the
-    daemon's own user, and `Persons.may_run_as` refuses all others."""
+    identity.be_ordinary()
+    try:
+        identity.become(order["identity"])
+    except OSError as error:
+        raise Failure(f"it cannot run as {order['user']}: {error.strerror or error}") from None
 
 
 def make_workspace(path: str, job_id: str) -> None:

@@ -1,8 +1,8 @@
 """Reading what is beneath a directory of a person's, whatever that person has put there.
 
 Component by component, each without following a link; a file is looked at before it is opened, so that no
-FIFO blocks us and no device is touched. Done with the rights of this process; for another person it is to run
-in a process that has become them.
+FIFO blocks us and no device is touched. Done with the rights of this process; for another person it is done
+in an errand (errands.py), by a process that has become them.
 """
 
 from __future__ import annotations
@@ -48,6 +48,20 @@ def open_beneath(root: str, path: str) -> int:
             return os.open(f"/proc/self/fd/{looked}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         finally:
             os.close(looked)
+
+
+def read_beneath(root: str, path: str, limit: int) -> bytes | None:
+    """The content of a small file, at most `limit` bytes of it; None: it is not there, or not to be read."""
+    try:
+        fd = open_beneath(root, path)
+    except JobdError:
+        return None
+    try:
+        return os.pread(fd, limit, 0)
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
 
 
 def list_beneath(root: str, path: str) -> list[Entry]:

@@ -24,8 +24,13 @@ _END_WAIT = 0.3
 """Seconds for a keeper to end by itself. Running jobs do not mind its being killed, and the daemon's own end
 waits for it."""
 _PACKAGE = str(Path(__file__).resolve().parents[2])
-# -I and -S keep the person's site-packages and PYTHON* out, and start in half the time.
-_CODE = "import sys; sys.path.insert(0, sys.argv.pop(1)); from jobd.keeper.main import main; main()"
+
+
+def interpreter(module: str) -> list[str]:
+    """A command that runs `main` of that module; its own arguments come after. -I and -S keep the person's
+    site-packages and PYTHON* out, and start in half the time."""
+    code = f"import sys; sys.path.insert(0, sys.argv.pop(1)); from {module} import main; main()"
+    return [sys.executable, "-I", "-S", "-c", code, _PACKAGE]
 
 
 class Link:
@@ -35,7 +40,7 @@ class Link:
         self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.socket.settimeout(_START_WAIT)
         fds = theirs.fileno(), flight
-        argv = [sys.executable, "-I", "-S", "-c", _CODE, _PACKAGE, *map(str, fds), containment, base]
+        argv = [*interpreter("jobd.keeper.main"), *map(str, fds), containment, base]
         with theirs:
             try:
                 self.process = subprocess.Popen(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+
+Identity = tuple[int, int, Sequence[int]]
+"""Uid, gid, and all groups of whoever is to be become."""
 
 
 @dataclass(frozen=True)
@@ -14,6 +17,7 @@ class Order:
     tag: str
     job_id: str
     user: str
+    """Whom it runs as."""
     argv: tuple[str, ...]
     directory: str
     """Absolute; entered as the person."""
@@ -31,3 +35,5 @@ class Order:
     kill_grace: float = 10.0
     """Seconds between TERM and KILL."""
     umask: int = 0o022
+    identity: Identity | None = None
+    """Of `user`, which `Persons.launch` fills in; None: those of the daemon."""

@@ -1,5 +1,6 @@
 """The daemon's side of the keeper, and the only part of it that others import. Everything done as a person
-goes through here.
+goes through here: jobs by way of the keeper, commands and files by errands; what is the daemon's own user's
+needs no errand.
 
 Works without asyncio; every method may be called from any thread. One thread of its own listens to the
 supervisors' news and to the keeper, and starts the keeper again when it has died.
@@ -7,35 +8,43 @@ supervisors' news and to the keeper, and starts the keeper again when it has die
 
 from __future__ import annotations
 
+import base64
 import errno
 import json
 import logging
 import os
-import pwd
 import select
 import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from jobd.errors import Forbidden, Invalid, Refused, Unavailable
-from jobd.keeper import files, ladder, look, orphans, procfs
+from jobd.keeper import commands, files, ladder, look, orphans, procfs
+from jobd.keeper.commands import Finished
+from jobd.keeper.errands import Errands
 from jobd.keeper.files import Entry
 from jobd.keeper.flight import Flights
 from jobd.keeper.link import Fate, Link
 from jobd.keeper.look import Look, Record
-from jobd.keeper.order import Order
+from jobd.keeper.order import Identity, Order
+from jobd.people import Served, person, user_name
 
-__all__ = ["Damaged", "Entry", "Look", "Order", "Persons", "Record"]
+__all__ = ["Damaged", "Entry", "Finished", "Look", "Order", "Persons", "Record"]
 
 CONTAINMENTS = ("auto", "cgroup", "subreaper", "group")
 LAUNCH_WAIT = 10.0
 """Seconds that `launch` waits for an answer."""
 _LAUNCH_TRIES = 3
+_FILE_WAIT = 10.0
+"""Seconds that a person's file system is given to open a file or list a directory."""
+_COMMAND_GRACE = 5.0
+"""Seconds beyond a command's own limit that its end is given to be told."""
 
 _log = logging.getLogger(__name__)
 
@@ -48,6 +57,7 @@ class Damaged(Unavailable):
 class Persons:
     """Starts the keeper and speaks with it, reads the records, opens a person's files.
 
+    `served` says for whom a root daemon works; None: a daemon does everything as its own user, for that one.
     `on_news(tag)` is called from a thread of its own whenever there is something new to see of that attempt:
     then `look`.
     """
@@ -56,12 +66,14 @@ class Persons:
         self,
         state_dir: Path,
         *,
+        served: Served | None = None,
         containment: str = "auto",
         cgroup_parent: str | None = None,
         on_news: Callable[[str], None] = lambda tag: None,
     ) -> None:
         if containment not in CONTAINMENTS:
             raise Invalid(f"no containment {containment!r} (expected {', '.join(CONTAINMENTS)})")
+        self.served = served
         self.state_dir = Path(state_dir)
         self.attempts = self.state_dir / "attempts"
         self.containment = containment
@@ -77,6 +89,7 @@ class Persons:
         self._launching: set[str] = set()
         """Tags that a `launch` is at, from its first line to its last."""
         self._fates_lock = threading.Lock()
+        self._errands = Errands()
 
     # its own life
 
@@ -112,6 +125,7 @@ class Persons:
             if self._link:
                 self._link.close()
                 self._link = None
+        self._errands.close()
         with suppress(OSError):
             os.unlink(self.state_dir / "news.sock")
         with suppress(OSError):  # not empty: jobs run on
@@ -214,11 +228,29 @@ class Persons:
         poll.register(self._end, select.POLLIN)
         return bool(poll.poll(wait * 1000))
 
-    # jobs
+    # whom
 
     def may_run_as(self, user: str) -> bool:
-        """Can this daemon do things as that person? For now only as its own user."""
-        return user == own_name()
+        """Does this daemon do things as that person?"""
+        if self.served is None:
+            return user == own_name()
+        who = person(user)
+        return who is not None and self.served.includes(who)
+
+    def whom(self) -> str:
+        """The same in words, for those whom it does not serve."""
+        return self.served.words() if self.served else f"this daemon serves {own_name()} only"
+
+    def _identity(self, user: str) -> Identity | None:
+        """What a process has to become; None: nothing, we are that user. Raises Forbidden."""
+        if not self.may_run_as(user):
+            raise Forbidden(f"it cannot be done as {user}: {self.whom()}")
+        who = person(user)
+        if self.served is None or who is None or who.uid == os.geteuid():
+            return None
+        return who.uid, who.gid, who.groups()
+
+    # jobs
 
     def launch(self, order: Order) -> Record:
         """Run it: returns when its first process runs, or has failed to start (LAUNCH_FAILED), or has ended.
@@ -226,8 +258,10 @@ class Persons:
         Raises Refused (never, for this person) or Unavailable (nothing is known: ask `find`). Waits about 10
         s at most.
         """
-        if not self.may_run_as(order.user):
-            raise Refused(f"this daemon runs jobs as {own_name()!r} only, not as {order.user!r}")
+        try:
+            order = replace(order, identity=self._identity(order.user))
+        except Forbidden as error:
+            raise Refused(str(error)) from error
         self._take_off(look.check_tag(order.tag))
         try:
             return self._launch(order)
@@ -399,7 +433,40 @@ class Persons:
         deserted = known is not None and known.boot_id == self.boot_id and not self.lives(known)
         return orphans.clear(known) if known and deserted else ()
 
-    # files
+    # commands and files
+
+    def run(
+        self,
+        user: str | None,
+        argv: Sequence[str],
+        *,
+        environment: Mapping[str, str],
+        directory: str = "/",
+        stdin: bytes = b"",
+        timeout: float = 30.0,
+    ) -> Finished:
+        """Run a short command to its end, or to its time limit in seconds, as that person; None: as the
+        daemon.
+
+        Raises Refused for a person whom this daemon does not serve, and Unavailable: either it did not run,
+        or (words say so) nobody can tell what it did.
+        """
+        try:
+            identity = None if user is None else self._identity(user)
+        except Forbidden as error:
+            raise Refused(str(error)) from error
+        if identity is None:
+            return commands.run(argv, environment, directory, stdin, timeout)
+        order = {
+            "argv": list(argv),
+            "environment": dict(environment),
+            "directory": directory,
+            "stdin": base64.b64encode(stdin).decode(),
+            "timeout": timeout,
+        }
+        said, _ = self._errands.do(identity, "run", order, timeout + _COMMAND_GRACE)
+        texts = {name: said[name].encode("latin-1") for name in ("out", "err")}
+        return Finished(**{**said, **texts})
 
     def open(self, user: str, root: str, path: str) -> int:
         """A file descriptor to read a regular file beneath `root`, opened as the person; the caller closes
@@ -408,18 +475,30 @@ class Persons:
         No link is followed below root, and no FIFO or device is opened. Raises Invalid (the path leads
         outside), NotFound, Forbidden, Unavailable.
         """
-        self._check_person(user)
-        return files.open_beneath(root, path)
+        identity = self._identity(user)
+        if identity is None:
+            return files.open_beneath(root, path)
+        _, (fd,) = self._errands.do(identity, "open", {"root": root, "path": path}, _FILE_WAIT)
+        return fd
 
     def listing(self, user: str, root: str, path: str = "") -> list[Entry]:
         """What is in that directory beneath `root`, by name; of a file, the file itself. Raises as `open`
         does."""
-        self._check_person(user)
-        return files.list_beneath(root, path)
+        identity = self._identity(user)
+        if identity is None:
+            return files.list_beneath(root, path)
+        found, _ = self._errands.do(identity, "list", {"root": root, "path": path}, _FILE_WAIT)
+        return [Entry(**entry) for entry in found]
 
-    def _check_person(self, user: str) -> None:
-        if not self.may_run_as(user):
-            raise Forbidden(f"this daemon opens files of {own_name()!r} only, not of {user!r}")
+    def read(self, user: str, places: Sequence[tuple[str, str]], limit: int = 65536) -> list[bytes | None]:
+        """Small files, each a root and the path beneath it, opened as `open` does, at most `limit` bytes of
+        each; None: it is not there or cannot be read. Raises Forbidden, Unavailable."""
+        identity = self._identity(user)
+        if identity is None:
+            return [files.read_beneath(root, path, limit) for root, path in places]
+        order = {"places": list(places), "limit": limit}
+        found, _ = self._errands.do(identity, "read", order, _FILE_WAIT)
+        return [None if content is None else content.encode("latin-1") for content in found]
 
     def doctor(self) -> dict[str, Any]:
         """How jobs are contained here, why so, and what could escape."""
@@ -440,7 +519,4 @@ class Persons:
 
 def own_name() -> str:
     """Of the user that this process runs as; not by getlogin, which needs a terminal."""
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        return str(os.geteuid())
+    return user_name(os.geteuid())

@@ -100,6 +100,10 @@ class Job:
         return self.status in TERMINAL
 
     @property
+    def umask(self) -> int:
+        return int(self.request.get("umask") or "022", 8)
+
+    @property
     def stdout(self) -> str:
         return f"{self.workspace}/{slug(self.name)}-{self.id}.out"
 

@@ -52,6 +52,12 @@ def _absolute(value: str) -> str:
     return value
 
 
+def _octal(value: str) -> str:
+    if not re.fullmatch("0?[0-7]{3}", value):
+        raise units.BadUnit(f"{value!r} is not a umask", 'three octal digits, for example "077"')
+    return value
+
+
 def _trimmed(value: object) -> object:
     return value.strip() if isinstance(value, str) else value
 
@@ -108,6 +114,8 @@ class JobRequest(BaseModel):
     priority: Annotated[Whole, Field(ge=-1000, le=1000)] = 0
     directory: Annotated[str, AfterValidator(_utf8), AfterValidator(_absolute)] | None = None
     stdin: Annotated[str, Field(min_length=1), AfterValidator(_utf8)] | None = None
+    umask: Annotated[str, AfterValidator(_octal)] | None = None
+    """Of the program; None: 022."""
     environment: Annotated[dict[Text, Text], AfterValidator(_variables)] | None = None
     inputs: Annotated[Any, BeforeValidator(_none_yet)] = None
     parameters: Annotated[Any, BeforeValidator(_none_yet)] = None

@@ -64,7 +64,7 @@ async def keep(
 
 def check_person(desk: Desk, caller: Caller) -> None:
     if not desk.persons.may_run_as(caller.name):
-        raise Forbidden(f"this daemon cannot run jobs as {caller.name}")
+        raise Forbidden(f"no job can run as {caller.name}: {desk.persons.whom()}")
 
 
 def _home(caller: Caller) -> str:
