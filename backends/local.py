@@ -19,23 +19,57 @@ from jobd.keeper.persons import Damaged, Look, Order, Persons, Record
 from jobd.status import Condition
 
 _RECORD = "supervisor's record"
+_MAX_PROCESSES = 10_000
 
 
 class LocalBackend(Backend):
-    """Takes no options of its own: how jobs are contained is the keeper's business, one way for the whole
-    daemon."""
+    """Options, both limits of a job's control group where there are the controllers:
+
+    maxProcesses      processes and threads of a job, against fork bombs (10000; -1: no limit)
+    limitProcessors   true: no job gets more of the machine than the processors that it asked for (false)
+
+    How jobs are contained is the keeper's business, one way for the whole daemon.
+    """
 
     persons: Persons
     looks = 1  # the keeper knows for certain
 
     def __init__(self, options: Mapping[str, Any], persons: Any) -> None:
-        if options:
-            raise Invalid(f"the local backend has no options (found {', '.join(sorted(options))})")
         super().__init__(options, persons)
+        if unknown := sorted(options.keys() - {"maxProcesses", "limitProcessors"}):
+            raise Invalid(
+                f"the local backend has no option {unknown[0]!r} (expected maxProcesses or limitProcessors)"
+            )
+        self._processes = options.get("maxProcesses", _MAX_PROCESSES)
+        self._limit_processors = options.get("limitProcessors", False)
+        if type(self._processes) is not int or (self._processes < 1 and self._processes != -1):
+            raise Invalid("maxProcesses of the local backend: expected a number above 0, or -1 for no limit")
+        if type(self._limit_processors) is not bool:
+            raise Invalid("limitProcessors of the local backend: expected true or false")
 
     def submit(self, ticket: Ticket) -> Placed:
-        record = self.persons.launch(_order(ticket))
+        record = self.persons.launch(self._order(ticket))
         return self._placed(ticket, Look(record, alive=not record.over, same_boot=True))
+
+    def _order(self, ticket: Ticket) -> Order:
+        return Order(
+            tag=ticket.tag,
+            job_id=ticket.job_id,
+            user=ticket.user,
+            argv=ticket.argv,
+            directory=ticket.directory,
+            workspace=ticket.workspace,
+            stdout=ticket.stdout,
+            stderr=ticket.stderr,
+            stdin=ticket.stdin,
+            umask=ticket.umask,
+            environment=dict(ticket.environment),
+            memory=ticket.memory,
+            processors=ticket.processors if self._limit_processors else None,
+            processes=None if self._processes == -1 else self._processes,
+            time_limit=ticket.time_limit,
+            kill_grace=ticket.kill_grace,
+        )
 
     def find(self, ticket: Ticket) -> Placed | None:
         try:
@@ -150,25 +184,6 @@ def _remembered(placed: Placed) -> Record | None:
         cgroup=handle.get("cgroup"),
         pid=int(placed.local_id) if placed.local_id.isdecimal() else None,
         ticks=handle.get("ticks"),
-    )
-
-
-def _order(ticket: Ticket) -> Order:
-    return Order(
-        tag=ticket.tag,
-        job_id=ticket.job_id,
-        user=ticket.user,
-        argv=ticket.argv,
-        directory=ticket.directory,
-        workspace=ticket.workspace,
-        stdout=ticket.stdout,
-        stderr=ticket.stderr,
-        stdin=ticket.stdin,
-        umask=ticket.umask,
-        environment=dict(ticket.environment),
-        memory=ticket.memory,
-        time_limit=ticket.time_limit,
-        kill_grace=ticket.kill_grace,
     )
 
 

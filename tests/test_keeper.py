@@ -646,8 +646,49 @@ def test_usage_is_of_the_whole_tree(held: Attempts) -> None:
 
 def test_a_memory_limit_that_nothing_enforces_is_told(tmp_path: Path) -> None:
     with opened(tmp_path, "subreaper") as attempts:
-        job = attempts.launch("exec sleep 600", memory=64 << 20)
-        assert job.notes == ("memory limit not enforced: no memory controller",)
+        job = attempts.launch("exec sleep 600", memory=64 << 20, processors=1, processes=100)
+        assert job.notes == (
+            "memory limit not enforced: no memory controller",
+            "cpu limit not enforced: no cpu controller",
+        )
+
+
+@pytest.mark.parametrize(
+    ("asked", "limit"),
+    [
+        ({"memory": 1 << 30}, ("memory", "memory.max", b"1073741824")),
+        ({"processors": 3}, ("cpu", "cpu.max", b"300000 100000")),
+        ({"processes": 100}, ("process", "pids.max", b"100")),
+    ],
+)
+def test_a_limit_and_its_file(asked: dict[str, int], limit: tuple[str, str, bytes]) -> None:
+    order: dict[str, object] = dict.fromkeys(("memory", "processors", "processes"))
+    assert containment.limits(order) == []
+    assert containment.limits(order | asked) == [limit]
+
+
+LIMITS = [
+    # what the job does; its limits; what its record must say
+    ("exec python3 -c 'x = bytearray(1 << 30)'", {"memory": 64 << 20}, "MEMORY_LIMIT"),
+    (
+        ": & : & : & : & : & wait; (for i in 1 2 3 4 5 6 7 8; do sleep 5 & done) || exit 7",
+        {"processes": 4},
+        None,
+    ),
+]
+
+
+@pytest.mark.parametrize(("script", "limits", "condition"), LIMITS)
+def test_limits_where_there_are_controllers(
+    tmp_path: Path, script: str, limits: dict[str, int], condition: str | None
+) -> None:
+    with opened(tmp_path, "cgroup") as attempts:
+        controllers = attempts.persons.doctor().get("controllers", [])
+        if not {"memory", "pids"} <= set(controllers):
+            pytest.skip("this machine's cgroup v2 has no controllers: the rung's limits were not tried")
+        end = attempts.run(script, **limits)
+        assert end.condition == condition
+        assert (end.exit_code, end.signal) != (0, None)
 
 
 def test_time_limit_reaches_the_deaf(held: Attempts) -> None:

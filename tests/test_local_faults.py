@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import threading
 import time
@@ -17,7 +18,7 @@ import pytest
 
 from jobd.backend import Phase, Placed, Report, Ticket
 from jobd.backends.local import LocalBackend
-from jobd.errors import Unavailable
+from jobd.errors import Invalid, Unavailable
 from jobd.keeper.persons import Order
 from jobd.status import Condition
 from tests.attempts import Attempts, gone, until
@@ -310,3 +311,17 @@ def test_close_does_not_wait_long_for_a_keeper_that_hangs(tmp_path: Path) -> Non
     attempts.persons = attempts.open()
     assert attempts.look(job.tag).alive
     attempts.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"maxProcess": 1}, "no option 'maxProcess' (expected maxProcesses"),
+        ({"maxProcesses": 0}, "above 0, or -1"),
+        ({"maxProcesses": "many"}, "above 0, or -1"),
+        ({"limitProcessors": 1}, "true or false"),
+    ],
+)
+def test_options_that_are_none(options: dict[str, object], words: str) -> None:
+    with pytest.raises(Invalid, match=re.escape(words)):
+        LocalBackend(options, None)

@@ -13,6 +13,8 @@ proof of the end, and what descendants used is counted. Used in supervisors (and
 which rung holds); no imports to speak of.
 """
 
+from __future__ import annotations
+
 import errno
 import os
 import resource
@@ -21,6 +23,10 @@ from jobd.keeper import procfs
 from jobd.keeper.bare import signal, suppress
 from jobd.keeper.prctl import fork_into
 from jobd.keeper.procfs import read, write
+
+TYPE_CHECKING = False  # as mypy knows it; typing itself would cost every job memory
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class Descendants:
@@ -129,8 +135,8 @@ class ControlGroup(Descendants):
     inside = False
     """The child was born there."""
 
-    def __init__(self, path: str, memory: int | None = None) -> None:
-        """Makes it. Raises OSError."""
+    def __init__(self, path: str, order: dict[str, Any] | None = None) -> None:
+        """Makes it, with the limits of that order. Raises OSError."""
         super().__init__()
         os.mkdir(path, 0o755)
         self.cgroup = path
@@ -139,18 +145,23 @@ class ControlGroup(Descendants):
         except OSError:
             os.rmdir(path)
             raise
-        if memory is not None:
-            self._limit(memory)
+        if order is not None:
+            self._limit(order)
 
-    def _limit(self, memory: int) -> None:
+    def _limit(self, order: dict[str, Any]) -> None:
+        missing = [what for what, file, value in limits(order) if not self._set(file, value)]
+        self.notes = unenforced(missing)
+        if order["memory"] is not None and not missing:
+            self._set("memory.swap.max", b"0")  # where swap is accounted for
+            self._set("memory.oom.group", b"1")
+
+    def _set(self, file: str, value: bytes) -> bool:
+        """False where there is no such controller, or an older kernel."""
         try:
-            write(f"{self.cgroup}/memory.max", str(memory).encode())
+            write(f"{self.cgroup}/{file}", value)
         except OSError:
-            self.notes = ("memory limit not enforced: no memory controller",)
-            return
-        for name, value in ("memory.swap.max", b"0"), ("memory.oom.group", b"1"):
-            with suppress(OSError):  # no swap accounting; an older kernel
-                write(f"{self.cgroup}/{name}", value)
+            return False
+        return True
 
     def fork(self) -> int:
         group = os.open(self.cgroup or "", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -196,21 +207,41 @@ class ControlGroup(Descendants):
         remove_tree(self.cgroup or "")
 
 
-def contain(rung: str, base: str, tag: str, memory: int | None) -> Descendants:
+def contain(rung: str, base: str, tag: str, order: dict[str, Any]) -> Descendants:
     """The containment for one job, on that rung, or on the next lower one that works now."""
-    if rung == "group":
-        found: Descendants = ProcessGroup()
-    elif rung == "cgroup":
+    if rung == "cgroup":
         try:
-            return ControlGroup(f"{base}/{tag}", memory)
+            return ControlGroup(f"{base}/{tag}", order)
         except OSError as error:
             found = Descendants()
             found.notes = (f"no control group: {error.strerror}",)
     else:
-        found = Descendants()
-    if memory is not None:
-        found.notes += ("memory limit not enforced: no memory controller",)
+        found = ProcessGroup() if rung == "group" else Descendants()
+    found.notes += unenforced([what for what, _, _ in limits(order)])
     return found
+
+
+_PERIOD = 100_000
+"""Microseconds over which the processors' time is shared out: the kernel's own choice."""
+
+
+def limits(order: dict[str, Any]) -> list[tuple[str, str, bytes]]:
+    """What is limited, in which file of a control group, and how."""
+    found = []
+    if order["memory"] is not None:
+        found.append(("memory", "memory.max", b"%d" % order["memory"]))
+    if order["processors"] is not None:
+        found.append(("cpu", "cpu.max", b"%d %d" % (order["processors"] * _PERIOD, _PERIOD)))
+    if order["processes"] is not None:
+        found.append(("process", "pids.max", b"%d" % order["processes"]))
+    return found
+
+
+def unenforced(missing: list[str]) -> tuple[str, ...]:
+    """What the job's record says of limits that cannot be had. Not of the number of processes: no job asks
+    for that limit, and the doctor says once what controllers there are."""
+    asked = [what for what in missing if what != "process"]
+    return tuple(f"{what} limit not enforced: no {what} controller" for what in asked)
 
 
 def try_cgroup(base: str) -> str:

@@ -29,7 +29,11 @@ class Order:
     environment: Mapping[str, str] = field(default_factory=dict)
     """Complete: the job gets this and JOBD_TAG, nothing of the daemon's."""
     memory: int | None = None
-    """Bytes; enforced where there is a memory controller."""
+    """Bytes. This limit and the next two are the control group's, where it has the controller."""
+    processors: int | None = None
+    """CPU seconds that all its processes together get per second."""
+    processes: int | None = None
+    """Threads count, each as one."""
     time_limit: float | None = None
     """Seconds."""
     kill_grace: float = 10.0

@@ -61,7 +61,7 @@ def supervise(tag: str, order_fd: int, reply: int, flight: int, rung: str, base:
         return
     if rung != "group":
         become_subreaper()
-    tree = contain(rung, base, tag, order["memory"])
+    tree = contain(rung, base, tag, order)
     try:
         writer = record.claim(tag, _first_facts(tree, boot_id))
     except OSError as error:
