@@ -29,7 +29,7 @@ from typing import Any
 
 from jobd.client import Client
 from jobd.client.client import plain_request
-from tests import loads, past
+from tests import launches, loads, past
 from tests.daemon import RunningDaemon, until
 
 PROCESSORS = len(os.sched_getaffinity(0))
@@ -58,11 +58,12 @@ class Sizes:
     restarts: int = 3
     running: int = 1_000
     commands: int = 20
+    launches: int = 200
 
 
 QUICK = Sizes(
     rounds=3, floor=150, one_by_one=100, bulk=200, by_many=160, latencies=100, kills=10, deaf_kills=2,
-    idle_seconds=3.0, stored=(1_000, 100_000), listings=20, restarts=2, running=100, commands=7,
+    idle_seconds=3.0, stored=(1_000, 100_000), listings=20, restarts=2, running=100, commands=7, launches=30,
 )  # fmt: skip
 
 
@@ -125,6 +126,8 @@ def run(sizes: Sizes, directory: Path | None = None) -> Report:
         measure_rest(report, sizes, daemon, client)
         say("jobctl")
         measure_jobctl(report, sizes, daemon)
+    say("other users")
+    measure_launches(report, sizes)
     with _daemon(directory, sizes.running) as daemon:
         measure_history(report, sizes, daemon)
     return report
@@ -329,6 +332,21 @@ def measure_jobctl(report: Report, sizes: Sizes, daemon: RunningDaemon) -> None:
 
 
 # ---- with a long past
+
+
+def measure_launches(report: Report, sizes: Sizes) -> None:
+    """Through the keeper alone, beside setpriv."""
+    if os.geteuid() != 0:
+        return
+    times = launches.measured(sizes.launches)
+    floor = 1e3 * statistics.median(times["bare setpriv"])
+    for way, seconds in times.items():
+        more = (
+            {}
+            if way == "bare setpriv"
+            else {"floor": floor, "ratio": 1e3 * statistics.median(seconds) / floor}
+        )
+        report.add_times("one job's life", way, seconds, **more)
 
 
 def measure_history(report: Report, sizes: Sizes, daemon: RunningDaemon) -> None:
