@@ -24,7 +24,17 @@
   without an answer and no record means that nothing can come any more. What an earlier daemon sent is under
   way only while the lock that its keeper left to its unfinished forks is held (`attempts/.keeper-*`).
 
+What is not a job but is done as a person all the same (a command such as sbatch, a file opened) goes another
+way:
+
+    daemon (Persons, errands.py) --deed--> runner (runner.py) --fork--> the person does it
+           <------------------- value, descriptors ----------------------'
+
+The runner is warm too, but larger, and only there when the daemon works for others than its own user, whose
+deeds it does itself. Jobs and deeds become the person by the same lines (identity.py), before anything of
+theirs is touched.
+
 The keeper's own process imports os, and next to nothing else: main, supervisor, child, record, containment,
-procfs, prctl and bare must stay free of typing, dataclasses, json, enum, socket and all of jobd beside them,
-or each job pays for it in memory.
+identity, procfs, prctl and bare must stay free of typing, dataclasses, json, enum, socket and all of jobd
+beside them, or each job pays for it in memory.
 """
