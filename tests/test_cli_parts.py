@@ -265,15 +265,6 @@ def test_an_unset_variable_of_a_shell_is_no_id(word: str, tmp_path: Path) -> Non
         assert (done.returncode, done.stdout, done.stderr) == (2, "", told)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
-def test_a_user_without_a_name() -> None:
-    script = "import os; from jobd.cli import ids; os.setuid(12345); print(ids._me())"
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=False
-    )
-    assert (done.stdout, done.stderr) == ("12345\n", "")
-
-
 # ---- command lines
 
 
@@ -436,7 +427,7 @@ def test_help() -> None:
         ("wait --timeout soon", 125, "is not a duration"),
         ("submit", 2, "there is no command"),
         ("submit -f x.yaml echo", 2, "a command and a file"),
-        ("list -H ssh://there", 2, "not there yet"),
+        ("list -H ssh://-oProxyCommand=x", 2, "not a host"),
         ("list", 75, "no jobd of yours is running"),
         ("wait", 125, "no jobd of yours is running"),
         ("show last", 75, "no jobd of yours is running"),

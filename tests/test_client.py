@@ -446,7 +446,7 @@ def test_host_named_comes_first(tmp_path: Path) -> None:
     assert hosts.find(own=True, environ=environ).state == f"{tmp_path}/.local/state/jobd"
 
 
-@pytest.mark.parametrize("host", ["ssh://me@there", "relative/path", "tcp://1.2.3.4:5"])
+@pytest.mark.parametrize("host", ["ssh://-oProxyCommand=x", "relative/path", "tcp://1.2.3.4:5"])
 def test_host_of_no_known_form(host: str) -> None:
     with pytest.raises(Invalid):
         hosts.find(host)

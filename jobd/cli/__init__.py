@@ -37,6 +37,7 @@ VERBS = {
     "queues": ("systems", "the queues of a system"),
     "doctor": ("doctor", "look for what is wrong with this set-up"),
     "version": ("version", "the versions of jobctl and of the daemon"),
+    "dial-stdio": ("dial", "connect standard input and output with the daemon, for a jobctl far away"),
     "completion": ("completion", "print the completions for bash, zsh or fish"),
 }
 """By word: the module, and what it does."""
@@ -159,8 +160,9 @@ Without a verb: list. `jobctl VERB --help` says more. A JOB is an id or the begi
 name, `last`, or - for standard input. cancel and stop are kill, ls is list, rm is delete.
 --json prints one JSON object per line, and errors as one on standard error.
 
-The daemon is the one of -H or $JOBD_HOST; else the system's, where one is installed; else your
-own (--user: in any case), which run and submit start when it is not there (JOBD_AUTOSTART=0: never).
+The daemon is the one of -H or $JOBD_HOST (ssh://user@host, unix:///path); else the system's, where
+one is installed; else your own (--user: in any case), which run and submit start when it is not
+there (JOBD_AUTOSTART=0: never).
 
 {exit.TEXT}""")
     return exit.OK

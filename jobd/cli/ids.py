@@ -9,7 +9,6 @@ submitted last.
 
 from __future__ import annotations
 
-import os
 import sys
 
 from jobd.errors import Invalid, NotFound
@@ -65,7 +64,7 @@ def find(client: Client, word: str, *, hidden: bool = False, changes: bool = Fal
 
 
 def _last(client: Client, hidden: bool) -> str:
-    where = {"owner": _me(), **_visible(hidden)}
+    where = {"owner": client.me()["username"], **_visible(hidden)}
     for job in client.list(where, limit=1, order_by="created", fields=["id"]):
         return str(job["id"])
     raise NotFound("you have no jobs" if not hidden else "you have no deleted jobs")
@@ -90,15 +89,6 @@ def _several(found: dict[str, str]) -> str:
 
 def _visible(hidden: bool) -> dict[str, str]:
     return {"visible": "false"} if hidden else {}
-
-
-def _me() -> str:
-    import pwd
-
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:  # a container may run as a number that nobody has; the daemon calls it so as well
-        return str(os.getuid())
 
 
 def shortest(ids: Iterable[str], least: int = 8) -> int:

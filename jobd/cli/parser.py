@@ -38,7 +38,9 @@ def make(verb: str, summary: str, usage_code: int = exit.USAGE) -> Parser:
     parser._optionals.title = "options"
     shared = parser.add_argument_group("options that all verbs have")
     where = shared.add_mutually_exclusive_group()
-    where.add_argument("-H", "--host", metavar="HOST", help="the daemon: unix:///path (default: $JOBD_HOST)")
+    where.add_argument(
+        "-H", "--host", help="the daemon: ssh://user@host or unix:///path (default: $JOBD_HOST)"
+    )
     where.add_argument("--user", action="store_true", help="your own daemon, whatever else there is")
     shared.add_argument("--json", action="store_true", help="for programs: one JSON object per line")
     shared.add_argument("-q", "--quiet", action="store_true", help="print ids only")

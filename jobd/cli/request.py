@@ -1,9 +1,10 @@
 """What `run` and `submit` ask for: from the command line, a job file, or a file with a command per line.
 
 The person's whole environment goes along, as with any command started in a shell (--clean-env: none of it),
-and the present directory, unless told otherwise. A job file's relative `directory` counts from where the file
-is. Options beat the file. Faults that the daemon finds are told where they were made: at the file's line, or
-with the option's name.
+and the present directory, unless told otherwise. Neither goes to another machine, by ssh, where both would be
+wrong: there the job has a login's environment and a directory of its own. A job file's relative `directory`
+counts from where the file is. Options beat the file. Faults that the daemon finds are told where they were
+made: at the file's line, or with the option's name.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def arguments(parser: Parser) -> None:
     add("--gpus", type=int, metavar="N", help="GPUs")
     add("-t", "--time", metavar="HH:MM:SS", help="the longest it may run")
     add("--priority", type=int, metavar="N", help="-1000 to 1000; the greater goes first")
-    add("-d", "--directory", metavar="DIR", help="where it runs (default: here)")
+    add("-d", "--directory", metavar="DIR", help="where it runs (default: here; by ssh, one of its own)")
     add("--stdin", metavar="FILE", help="its standard input (default: none)")
     add(
         "-e",
@@ -63,7 +64,7 @@ def arguments(parser: Parser) -> None:
         default=[],
         help="a variable more; K alone: as it is here",
     )
-    add("--clean-env", action="store_true", help="without your environment")
+    add("--clean-env", action="store_true", help="without your environment, as by ssh")
     parser.add_argument(
         "words", metavar="COMMAND", nargs="...", help="what to run, without a shell; may follow --"
     )
@@ -82,14 +83,19 @@ def plain(session: Session, command: list[str]) -> Request:
     if not command:
         raise Invalid("there is no command (expected: jobctl run -- COMMAND ..)")
     wanted = fields(session.options)
-    return {
-        "name": default_name(command),
-        "command": command,
-        "directory": wanted.get("directory") or here(),
-        "environment": environment(session),
-        "umask": umask(),
-        **wanted,
-    }
+    sent = environment(session)
+    request = {"name": default_name(command), "command": command, "environment": sent, **wanted}
+    _at_this_place(session, request)
+    return request
+
+
+def _at_this_place(session: Session, request: Request) -> None:
+    """With this directory and umask, unless it names others or the daemon is on another machine."""
+    if session.away:
+        return
+    if "directory" not in request:
+        request["directory"] = here()
+    request.setdefault("umask", umask())
 
 
 def fields(options: Namespace) -> Request:
@@ -110,8 +116,9 @@ def absolute(path: str) -> str:
 def environment(session: Session, of_file: object = None) -> object:
     """The person's own, then the file's, then --env's."""
     options = session.options
-    found = {} if options.clean_env else sendable(os.environ)
-    if not options.clean_env and len(found) < len(os.environ):
+    clean = options.clean_env or session.away
+    found = {} if clean else sendable(os.environ)
+    if not clean and len(found) < len(os.environ):
         left_out = ", ".join(ascii(name) for name in os.environ if name not in found)
         session.say(f"not sent with the job, since they are not UTF-8 text: {left_out}")
     if of_file is not None and not isinstance(of_file, dict):
@@ -177,10 +184,8 @@ class JobFile:
         if "directory" in entry and not session.options.directory and isinstance(entry["directory"], str):
             request["directory"] = os.path.join(os.path.dirname(absolute(self.path)), entry["directory"])
         if "command" in entry:
-            if "directory" not in request:
-                request["directory"] = here()
+            _at_this_place(session, request)
             request["environment"] = environment(session, entry.get("environment"))
-            request.setdefault("umask", umask())
         return request
 
     def located(self, error: Invalid) -> Invalid:

@@ -30,6 +30,7 @@ class Session:
         self.of_error = exit.of_error
         """The exit code for an exception; `run` and `wait` have another rule."""
         self._client: Client | None = None
+        self._away: bool | None = None
         self._progress = 0
 
     # ---- the daemon
@@ -42,6 +43,15 @@ class Session:
             host, user = self.options.host, self.options.user
             self._client = Client(host, user=user, start=start, on_pause=self._pause)
         return self._client
+
+    @property
+    def away(self) -> bool:
+        """Is the daemon on another machine, where this one's directories and environment mean nothing?"""
+        if self._away is None:
+            from jobd.client import hosts
+
+            self._away = hosts.find(self.options.host, own=self.options.user).ssh is not None
+        return self._away
 
     def _pause(self, message: str) -> None:
         if text.is_terminal(sys.stderr):

@@ -16,6 +16,7 @@ from jobd.status import TERMINAL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import Any
 
@@ -29,6 +30,8 @@ LONG_POLL = 30.0
 FIRST_PATIENCE = 5.0
 """Seconds of trying a daemon that has not answered once yet."""
 LONGEST_PAUSE = 2.0
+SSH_PAUSE = 1.0
+"""Seconds: a log-in that failed is not tried again at once."""
 
 LOG_OFFSET = "jobd-log-offset"
 """The header that says where in a log a reply begins."""
@@ -52,11 +55,11 @@ class Unreachable(Unavailable):
 class Client:
     """A connection to a jobd.
 
-    host: "unix:///path" or a path; by default JOBD_HOST, the system's daemon, or your own (`user=True`: your
-    own in any case). start: start your own daemon when none is there (in a job: wait for it to come back, for
-    as long as `patience`). timeout: seconds that a reply may take.
+    host: "ssh://user@host", "unix:///path" or a path; by default JOBD_HOST, the system's daemon, or your own
+    (`user=True`: your own in any case). start: start your own daemon when none is there (in a job: wait for
+    it to come back, for as long as `patience`). timeout: seconds that a reply may take.
     patience: seconds of trying again before Unreachable or Unavailable is raised; a daemon that never
-    answered gets 5. on_pause: told why, when it waits to try again.
+    answered gets 5, none by ssh. on_pause: told why, when it waits to try again.
 
     Threads may share a Client; each request in flight has a connection of its own.
     """
@@ -101,10 +104,11 @@ class Client:
 
         command runs as it is, without a shell, in the present directory and with the present environment,
         unless `directory` (None: one of its own, made by jobd) and `environment` (None: a clean one) say
-        otherwise. Other fields are those of the API: name, executionSystem, batchQueue, nodeCount,
-        processorsPerNode, memoryPerNode, maxRunTime, gpus, priority, stdin .. Raises Invalid with all faults.
+        otherwise; by ssh both are None unless given. Other fields are those of the API: name,
+        executionSystem, batchQueue, nodeCount, processorsPerNode, memoryPerNode, maxRunTime, gpus, priority,
+        stdin .. Raises Invalid with all faults.
         """
-        request = fields if command is None else plain_request(command, fields)
+        request = fields if command is None else plain_request(command, fields, bool(self.host.ssh))
         result: Job = self._submit(request, key)
         return result
 
@@ -373,17 +377,12 @@ class Client:
         try:
             return self._idle.pop()
         except IndexError:
-            return self._dial()
+            return wire.Connection(self.host.dial(self._start, self.timeout))
 
-    def _dial(self) -> wire.Connection:
-        """A new connection, at whichever place the daemon listens."""
-        failure = wire.Away("no socket")
-        for path in self.host.sockets():
-            try:
-                return wire.Connection(path, FIRST_PATIENCE)
-            except wire.Away as error:
-                failure = error
-        raise failure
+    def connected(self) -> socket.socket:
+        """A connection on which the daemon has just answered, for a caller who goes on with it by himself."""
+        self.health()
+        return self._connection().let_go()
 
     def _give_back(self, reply: Reply) -> None:
         if reply.connection.usable:
@@ -453,7 +452,8 @@ class _Trial:
         self.client.close()  # what else was kept is as old
         if self._start():
             return
-        self._again(Unreachable(self._unreachable(error)), 0.0, self._patience())
+        at_least = SSH_PAUSE if self.client.host.ssh and isinstance(error, wire.Away) else 0.0
+        self._again(Unreachable(self._unreachable(error)), at_least, self._patience())
 
     def refused(self, reply: Reply) -> None:
         """A reply that is an error. Returns, after a pause, if it was one that passes."""
@@ -476,7 +476,9 @@ class _Trial:
     def _patience(self) -> float:
         if self.client._met or self.client._in_job:
             return self.client.patience
-        return min(FIRST_PATIENCE, self.client.patience) if self.client.host.alive() else 0.0
+        if self.client.host.ssh or not self.client.host.alive():
+            return 0.0  # by ssh, the jobctl there has been patient
+        return min(FIRST_PATIENCE, self.client.patience)
 
     def _again(self, error: JobdError, at_least: float, patience: float) -> None:
         now = time.monotonic()
@@ -492,6 +494,8 @@ class _Trial:
     def _unreachable(self, error: OSError) -> str:
         host = self.client.host
         reason = error.strerror.lower() if error.strerror else str(error)
+        if host.ssh:
+            return f"{host} cannot be reached: {reason}"
         if host.state and not self.client._met and not host.alive():
             if self.client._in_job:
                 return (
@@ -521,14 +525,15 @@ def follow_log(client: Client, job_id: str, stream: str, offset: int) -> Iterato
             client._give_back(reply)
 
 
-def plain_request(command: Sequence[str], fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The request for a plain command, with what a shell would have done: this directory, this
-    environment, this umask."""
+def plain_request(command: Sequence[str], fields: Mapping[str, Any], away: bool = False) -> dict[str, Any]:
+    """The request for a plain command, with what a shell would have done: this directory, this environment,
+    this umask; away, on another machine: none of them."""
     request = {"name": default_name(command), **fields, "command": [*command]}
-    if "directory" not in request:
-        request["directory"] = here()
-    request.setdefault("environment", sendable(os.environ))
-    request.setdefault("umask", umask())
+    if not away:
+        if "directory" not in request:
+            request["directory"] = here()
+        request.setdefault("environment", sendable(os.environ))
+        request.setdefault("umask", umask())
     return {field: value for field, value in request.items() if value is not None}
 
 

@@ -20,13 +20,19 @@ import sys
 import time
 
 from jobd import places
+from jobd.client.wire import Away, dial
 from jobd.errors import Invalid, Unavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import socket
     import subprocess
     from collections.abc import Callable, Iterator, Mapping
 
+    from jobd.client.ssh import Ssh
+
+DIAL_PATIENCE = 5.0
+"""Seconds that a connection waits in a daemon's full queue."""
 START_LIMIT = 15.0
 """Seconds that a daemon is given to answer after it was started."""
 LOG_TAIL = 4096
@@ -38,19 +44,36 @@ _started: list[subprocess.Popen[bytes]] = []
 
 
 class Host:
-    """A daemon: where it listens and, if it is one's own, where its state is."""
+    """A daemon: where it listens and, if it is one's own, where its state is; or how ssh gets there."""
 
-    def __init__(self, socket: str, *, system: bool = False, state: str | None = None) -> None:
+    def __init__(
+        self, socket: str, *, system: bool = False, state: str | None = None, ssh: Ssh | None = None
+    ) -> None:
         self.socket = socket
+        """Empty by ssh."""
         self.system = system
         self.state = state
+        self.ssh = ssh
 
     def __str__(self) -> str:
-        return f"unix://{self.socket}"
+        return str(self.ssh) if self.ssh else f"unix://{self.socket}"
 
     @property
     def kind(self) -> str:
-        return "own" if self.state else "system" if self.system else "named"
+        return "own" if self.state else "system" if self.system else "by ssh" if self.ssh else "named"
+
+    def dial(self, start: bool, limit: float) -> socket.socket:
+        """A connection. Raises Away, PermissionError. By ssh: within `limit` seconds, and with one's own
+        daemon there started if `start`."""
+        if self.ssh:
+            return self.ssh.dial(start, limit)
+        failure = Away("no socket")
+        for path in self.sockets():
+            try:
+                return dial(path, DIAL_PATIENCE)
+            except Away as error:
+                failure = error
+        raise failure
 
     def sockets(self) -> Iterator[str]:
         """Where it may be listening."""
@@ -84,6 +107,10 @@ def find(named: str | None = None, *, own: bool = False, environ: Mapping[str, s
     """The daemon to talk to. `own`: one's own, whatever else there is. Raises Invalid for a host of no known
     form."""
     named = named or ("" if own else environ.get("JOBD_HOST"))
+    if named and named.startswith("ssh://"):
+        from jobd.client.ssh import Ssh
+
+        return Host("", ssh=Ssh(named))
     if named:
         return Host(_socket(named))
     if not own and not PLACES & environ.keys() and system_installed():
@@ -97,18 +124,19 @@ def system_installed() -> bool:
 
 
 def _socket(named: str) -> str:
-    if named.startswith("ssh://"):
-        raise Invalid(f"{named}: hosts by ssh are not there yet (expected unix:///path/of/jobd.sock)")
     path = named.removeprefix("unix://")
     if not path.startswith("/"):
         raise Invalid(
-            f"{named}: this is not a host (expected unix:///path/of/jobd.sock, or a path that starts with /)"
+            f"{named}: this is not a host (expected ssh://user@host, unix:///path/of/jobd.sock, or a path"
+            " that starts with /)"
         )
     return path
 
 
 def may_start(host: Host, environ: Mapping[str, str] = os.environ) -> bool:
-    return host.state is not None and environ.get("JOBD_AUTOSTART", "1") != "0" and not inside_job(environ)
+    if environ.get("JOBD_AUTOSTART", "1") == "0":
+        return False
+    return host.ssh is not None or (host.state is not None and not inside_job(environ))
 
 
 def inside_job(environ: Mapping[str, str] = os.environ) -> bool:

@@ -1,4 +1,4 @@
-"""HTTP/1.1 over a Unix socket: one request at a time on a kept connection.
+"""HTTP/1.1 over a socket: one request at a time on a kept connection.
 
 Written out rather than taken from http.client, which drags in the e-mail parser and ssl: those alone are a
 third of what a whole `jobctl list` takes. The other end is always jobd's own server, so only what HTTP/1.1
@@ -93,8 +93,8 @@ class Response:
 class Connection:
     """One connection to a server; `usable` while another request can be sent on it."""
 
-    def __init__(self, path: str, patience: float) -> None:
-        self._socket = dial(path, patience)
+    def __init__(self, connected: socket.socket) -> None:
+        self._socket = connected
         self._file = self._socket.makefile("rb")
         self.usable = True
 
@@ -102,6 +102,13 @@ class Connection:
         self.usable = False
         self._file.close()
         self._socket.close()
+
+    def let_go(self) -> socket.socket:
+        """The socket, between two requests, for somebody else to use and to close."""
+        self.usable = False
+        self._file.close()
+        self._socket.settimeout(None)
+        return self._socket
 
     def request(
         self, method: str, target: str, headers: Mapping[str, str], body: bytes | None, timeout: float | None
