@@ -152,7 +152,7 @@ class RunningDaemon:
 
     def end_all_jobs(self) -> None:
         client = self.client()
-        for job in list(client.list({"status.in": ",".join(ACTIVE)})):
+        for job in list(client.list({"status.in": ",".join(ACTIVE), "owner.like": "*"})):
             client.kill(job["id"])
 
     def curl(self, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -154,7 +154,8 @@ _ANY_ACTION = {**_OVER, **_NEW}
 ROUTES: tuple[Route, ...] = (
     Route("POST", _JOBS, jobs.submit_jobs, "Submit a job, or all of an array or none", wire.Job, False,
           (_KEY,), _SUBMISSION, True, {201: "on disk; an array for an array"}),
-    Route("GET", _JOBS, jobs.list_jobs, "List and search", wire.Summary, True, _LISTING),
+    Route("GET", _JOBS, jobs.list_jobs, "List and search one's own; who may see all does by `owner` or `id`",
+          wire.Summary, True, _LISTING),
     Route("GET", _JOB, jobs.details, "A job", wire.Job),
     Route("DELETE", _JOB, actions.delete_job, "Hide it, after killing it if need be", wire.Job, codes=_OVER),
     Route("POST", _JOB, actions.act, "Do something with a job", wire.Job, False, (_KEY,), _ACTION, True,
@@ -176,7 +177,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", _SYSTEM, systems.system, "An execution system", wire.System),
     Route("GET", f"{_SYSTEM}/queues", systems.queues, "Its queues", wire.Queue, True, _PAGE),
     Route("GET", "/profiles/v2/{username}", systems.profile, "A person; `me` is the caller", wire.Profile),
-    Route("GET", "/events", jobs.events, "Changes of the caller's jobs, as they happen", None,
+    Route("GET", "/events", jobs.events, "Changes of all jobs that the caller may see, as they happen", None,
           stream="application/x-ndjson"),
     Route("GET", "/healthz", misc.health, "Is it well?", wire.Health, open=True),
     Route("GET", "/doctor", misc.doctor, "What it stands on", wire.Doctor),

@@ -35,7 +35,8 @@ def arguments(parser: Parser, verb: str) -> None:
     parser.add_argument("--name", metavar="NAME", help="of this name; * stands for anything")
     parser.add_argument("--queue", metavar="NAME", help="in this queue")
     parser.add_argument("--system", metavar="NAME", help="on this execution system")
-    parser.add_argument("--owner", metavar="NAME", help="of this person")
+    parser.add_argument("--owner", metavar="NAME", help="of this person (default: your own)")
+    parser.add_argument("--everybody", action="store_true", help="everybody's, as far as you may see them")
     parser.add_argument("--hidden", "--deleted", action="store_true", help="deleted jobs instead")
     parser.add_argument(
         "--where", metavar="F.OP=V", action="append", default=[], help="any search of the API: exitCode.gt=0"
@@ -75,7 +76,8 @@ def _names(session: Session) -> list[str]:
         return [name.strip() for name in given.split(",") if name.strip()]
     width = text.terminal_width() if text.is_terminal(sys.stdout) else sys.maxsize
     names = [name for name in columns.DEFAULT if width >= columns.NARROW.get(name, 0)]
-    return names if session.client().host.system else [name for name in names if name != "user"]
+    several = session.options.everybody or session.client().host.system
+    return names if several else [name for name in names if name != "user"]
 
 
 def _where(session: Session) -> dict[str, str]:
@@ -89,6 +91,8 @@ def _where(session: Session) -> dict[str, str]:
         where["name.like" if "*" in options.name else "name"] = options.name
     plain = {"batchQueue": options.queue, "executionSystem": options.system, "owner": options.owner}
     where |= {field: value for field, value in plain.items() if value}
+    if options.everybody:
+        where["owner.like"] = "*"
     if options.hidden:
         where["visible"] = "false"
     for condition in options.where:
