@@ -22,6 +22,7 @@ from tests.person import Person
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).parent.parent
+PAGES = ("man1/jobctl.1", "man5/jobd.yaml.5", "man8/jobd.8")
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +70,8 @@ def test_the_wheel_has_every_module_and_all_that_goes_with_them(wheel: Path) -> 
         "jobd/examples/systems/local.yaml",
     }
     assert with_them <= names
-    assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"jobd"}
+    beside = {name for name in names if not name.startswith("jobd/") and ".dist-info/" not in name}
+    assert {name.partition("/data/")[2] for name in beside} == {f"share/man/{page}" for page in PAGES}
     assert [name for name in names if name.endswith("/licenses/LICENSE")]
 
 
@@ -110,6 +112,10 @@ def test_a_job_runs_where_only_the_wheel_is(programs: Path, person: Person) -> N
 def test_both_programs_say_their_version(programs: Path, person: Person) -> None:
     assert person.run(programs / "jobd", "--version").stdout == f"jobd {jobd.__version__}\n"
     assert jobd.__version__ in person.run(programs / "jobctl", "version").stdout
+
+
+def test_the_manual_is_beside_the_programs(programs: Path) -> None:
+    assert all((programs.parent / "share/man" / page).is_file() for page in PAGES)
 
 
 def test_check_config(programs: Path, person: Person) -> None:
