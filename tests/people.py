@@ -13,7 +13,7 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,8 @@ from tests.daemon import RunningDaemon
 _FIRST_UID = 61000
 LAB = 61100
 """A group that both are in."""
+ADMINS = 61101
+"""A group that nobody is in, unless a test says so."""
 _ENTER = """
 mount --bind "$1/passwd" /etc/passwd && mount --bind "$1/group" /etc/group && shift && exec "$@"
 """
@@ -57,13 +59,15 @@ class User:
             **options,
         )
 
-    def call(self, function: Callable[[], Any]) -> Any:
+    def call(
+        self, function: Callable[[], Any], gid: int | None = None, groups: Sequence[int] = (LAB,)
+    ) -> Any:
         """What `function` returns, as JSON has it, in a fork that has become them. Raises AssertionError with
-        the words of what it raised."""
+        the words of what it raised. gid, groups: other ones than a login gives."""
         ours, theirs = os.pipe()
         pid = os.fork()
         if pid == 0:
-            self._answer(function, theirs)
+            self._answer(function, theirs, gid or self.uid, groups)
         os.close(theirs)
         with open(ours, "rb") as file:
             said = file.read()
@@ -73,10 +77,10 @@ class User:
             raise AssertionError(answer["error"])
         return answer["value"]
 
-    def _answer(self, function: Callable[[], Any], to: int) -> None:
+    def _answer(self, function: Callable[[], Any], to: int, gid: int, groups: Sequence[int]) -> None:
         try:
-            os.setgroups([LAB])
-            os.setresgid(self.uid, self.uid, self.uid)
+            os.setgroups(list(groups))
+            os.setresgid(gid, gid, gid)
             os.setresuid(self.uid, self.uid, self.uid)
             os.environ["HOME"] = str(self.home)
             said = {"value": function()}
@@ -105,7 +109,10 @@ class Machine:
     def _databases(self) -> None:
         """Copies of this machine's, in which nobody else has their names."""
         passwd = [f"{u.name}:x:{u.uid}:{u.uid}::{u.home}:/bin/sh" for u in self.users.values()]
-        group = [f"{u.name}:x:{u.uid}:" for u in self.users.values()] + [f"lab:x:{LAB}:alice,bob"]
+        group = [f"{u.name}:x:{u.uid}:" for u in self.users.values()] + [
+            f"lab:x:{LAB}:alice,bob",
+            f"admins:x:{ADMINS}:",
+        ]
         for name, ours in ("passwd", passwd), ("group", group):
             names = {line.split(":")[0] for line in ours}
             theirs = Path("/etc", name).read_text().splitlines()

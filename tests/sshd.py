@@ -13,7 +13,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -35,10 +35,13 @@ def program() -> str:
 
 
 class Sshd:
-    def __init__(self, directory: Path, there: Mapping[str, str]) -> None:
-        """there: variables of whoever logs in."""
+    def __init__(
+        self, directory: Path, there: Mapping[str, str], user: str = "", inside: Sequence[str] = ()
+    ) -> None:
+        """there: variables of whoever logs in. user: somebody else. inside: a command that runs sshd."""
         self.directory = directory
-        self.user = pwd.getpwuid(os.getuid()).pw_name
+        self.user = user or pwd.getpwuid(os.getuid()).pw_name
+        self._inside = inside
         self.port = _free_port()
         self.calls = directory / "calls"
         self.log = directory / "sshd.log"
@@ -52,6 +55,14 @@ class Sshd:
         self.jobctl_there(JOBCTL)
         counting = f'echo "$$ $*" >> {self.calls}\nexec {shutil.which("ssh")} -F {directory}/ssh_config "$@"'
         self._script(directory / "bin/ssh", counting)
+
+    def forwarding(self, here: Path, there: Path) -> subprocess.Popen[bytes]:
+        """An ssh that forwards a socket, once it does."""
+        command = [self.directory / "bin/ssh", "-nNT", "-p", str(self.port), "-l", self.user]
+        command += ["-L", f"{here}:{there}", "127.0.0.1"]
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+        until(here.exists, what="ssh listens")
+        return process
 
     @property
     def url(self) -> str:
@@ -74,7 +85,7 @@ class Sshd:
     def __enter__(self) -> Sshd:
         if os.getuid() == 0:
             SEPARATION.mkdir(mode=0o755, exist_ok=True)
-        command = [self._program, "-D", "-e", "-f", f"{self.directory}/sshd_config"]
+        command = [*self._inside, self._program, "-D", "-e", "-f", f"{self.directory}/sshd_config"]
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         until(self._listens, 20, "sshd listens")

@@ -461,11 +461,8 @@ def _end_daemon(state: Path) -> None:
 
 def test_a_forwarded_socket(sshd: Sshd, daemon: RunningDaemon) -> None:
     here = sshd.directory / "lab.sock"
-    command = [sshd.directory / "bin/ssh", "-nNT", "-p", str(sshd.port), "-l", sshd.user]
-    command += ["-L", f"{here}:{daemon.socket}", "127.0.0.1"]
-    forwarding = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+    forwarding = sshd.forwarding(here, daemon.socket)
     try:
-        until(here.exists, what="ssh listens")
         assert here.stat().st_mode & 0o777 == 0o600
         with Client(f"unix://{here}") as client:
             assert client.me()["username"] == sshd.user

@@ -6,6 +6,7 @@ moment of connecting, so a connection that is handed on keeps its first owner.
 
 from __future__ import annotations
 
+import ctypes
 import grp
 import os
 import socket
@@ -15,11 +16,12 @@ import time
 from aiohttp import web
 
 from jobd.errors import Forbidden
-from jobd.people import user_name
+from jobd.people import person, user_name
 from jobd.verbs.desk import Caller, Desk
 
 _CREDENTIALS = struct.Struct("3i")
 _SO_PEERGROUPS = 59
+_MOST_OF_PYTHON = 1024
 _MOST_GROUPS = 65536
 _KEPT = 60.0
 """Seconds for which a name is believed; asking for it can mean asking the network."""
@@ -50,7 +52,9 @@ class Callers:
 
     def _look_up(self, uid: int, gid: int, groups: frozenset[int], admins: str | None) -> Caller | None:
         name = user_name(uid)
-        if uid not in (0, os.geteuid()) and not self._desk.persons.may_run_as(name):
+        if uid not in (0, os.geteuid()) and not (
+            _is_called(name, uid) and self._desk.persons.may_run_as(name)
+        ):
             return None
         return Caller(uid, gid, name, uid == 0 or _group(admins) in {gid, *groups})
 
@@ -66,10 +70,25 @@ def peer(sock: socket.socket) -> tuple[int, int, frozenset[int]]:
 
 def _groups(sock: socket.socket) -> frozenset[int]:
     try:
-        raw = sock.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, 4 * 64)
+        raw = sock.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _MOST_OF_PYTHON)
     except OSError:  # more of them than that
-        raw = sock.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, 4 * _MOST_GROUPS)
+        raw = _groups_of_many(sock)
     return frozenset(struct.unpack(f"{len(raw) // 4}I", raw))
+
+
+def _groups_of_many(sock: socket.socket) -> bytes:
+    """What Python's own getsockopt, which takes 1024 bytes at most, cannot ask for."""
+    groups, size = ctypes.create_string_buffer(4 * _MOST_GROUPS), ctypes.c_uint32(4 * _MOST_GROUPS)
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.getsockopt(sock.fileno(), socket.SOL_SOCKET, _SO_PEERGROUPS, groups, ctypes.byref(size)):
+        raise OSError(ctypes.get_errno(), "the caller's groups cannot be asked for")
+    return groups.raw[: size.value]
+
+
+def _is_called(name: str, uid: int) -> bool:
+    """Both ways: a number without a name may be somebody else's name."""
+    who = person(name)
+    return who is not None and who.uid == uid
 
 
 def _group(name: str | None) -> int | None:

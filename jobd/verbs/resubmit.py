@@ -3,6 +3,9 @@ against today's queues.
 
 The three flags say how strictly differences are to be taken. They are kept with the new job; a plain command
 has no inputs, parameters or notifications that could differ, so here nothing can conflict.
+
+The new job is the caller's. Where the original was somebody else's its environment stays with them: it can
+hold their secrets, and what it names would be loaded and obeyed as the caller.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from jobd.store.job import Job, new_id, slug
 from jobd.verbs.desk import Caller, Desk, find_writable
 from jobd.verbs.place import place
 from jobd.verbs.request import read
-from jobd.verbs.submit import Key, check_person, keep
+from jobd.verbs.submit import Key, check_person, home, keep
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,8 @@ def _again(desk: Desk, caller: Caller, original: Job, flags: Flags) -> Job:
     request = read(original.request)
     where = place(request, desk.settings)
     job_id, now = new_id(), time.time()
-    root = original.workspace.rpartition("/")[0]
+    own = original.owner == caller.name
+    root = original.workspace.rpartition("/")[0] if own else where.system.work_root(caller.name, home(caller))
     workspace = f"{root}/job-{job_id}-{slug(original.name)}"
     in_own_directory = original.directory == original.workspace
     kept: dict[str, Any] = {to_camel(name): value for name, value in asdict(flags).items()}
@@ -58,6 +62,7 @@ def _again(desk: Desk, caller: Caller, original: Job, flags: Flags) -> Job:
         priority=request.priority + where.queue.priority,
         directory=workspace if in_own_directory else original.directory,
         workspace=workspace,
+        environment=original.environment if own else None,
         resubmit_of=original.id,
         created=now,
         updated=now,

@@ -67,7 +67,7 @@ def check_person(desk: Desk, caller: Caller) -> None:
         raise Forbidden(f"no job can run as {caller.name}: {desk.persons.whom()}")
 
 
-def _home(caller: Caller) -> str:
+def home(caller: Caller) -> str:
     who = person(caller.name)
     if who is None:
         raise Forbidden(f"there is no user {caller.name} on this machine to run jobs as")
@@ -96,7 +96,7 @@ def _draft(
     where = place(request, desk.settings, at)
     assert request.command is not None
     job_id, now = new_id(), time.time()
-    root = where.system.work_root(caller.name, _home(caller))
+    root = where.system.work_root(caller.name, home(caller))
     workspace = f"{root}/job-{job_id}-{slug(request.name)}"
     text = "" if request.environment is None else dump(dict(sorted(request.environment.items())))
     digest = hashlib.sha256(text.encode()).hexdigest() if text else None
