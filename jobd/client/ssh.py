@@ -18,14 +18,12 @@ from __future__ import annotations
 import errno
 import os
 import re
+import select
+import signal
 import socket
 
 from jobd.client.wire import Away
 from jobd.errors import Invalid
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    import subprocess
 
 SCHEME = "ssh://"
 GREETING = b"jobd: connected\n"
@@ -33,6 +31,8 @@ LONGEST_NOISE = 65536
 DENIED = 77
 """The exit code of a jobctl that may not connect."""
 NO_PROGRAM = 127
+LAST_WORDS = 1.0
+"""Seconds for an ssh that has closed the connection to end."""
 
 OPTIONS = (
     *("-T", "-x", "-a"),  # no terminal, display or agent goes along
@@ -49,8 +49,8 @@ _ADDRESS = re.compile(
     re.ASCII,
 )
 
-_dialled: list[subprocess.Popen[bytes]] = []
-"""Every ssh that is not known to have ended: one that carries the others' connections must not be killed."""
+_dialled: set[int] = set()
+"""Pids of ssh not known to have ended. One may carry the others' connections: each ends by itself."""
 
 
 class Ssh:
@@ -92,10 +92,11 @@ class Ssh:
         said = os.memfd_create("ssh")
         try:
             with theirs:
-                process = _spawn(self.command(start, ask), theirs, said)
+                pid = _spawn(self.command(start, ask), theirs, said)
             ours.settimeout(None if ask else limit)
             if not _greeted(ours):
-                raise _failure(process, said)
+                raise _failure(pid, said)
+            _dialled.add(pid)
             return ours
         except BaseException:
             ours.close()
@@ -104,17 +105,29 @@ class Ssh:
             os.close(said)
 
 
-def _spawn(command: list[str], stdio: socket.socket, said: int) -> subprocess.Popen[bytes]:
-    import subprocess
-
-    _dialled[:] = [process for process in _dialled if process.poll() is None]
-    alone, ends = "BatchMode=yes" in command, stdio.fileno()
+def _spawn(command: list[str], stdio: socket.socket, said: int) -> int:
+    _dialled.difference_update([pid for pid in tuple(_dialled) if _code(pid) is not None])
+    ends = [(os.POSIX_SPAWN_DUP2, stdio.fileno(), 0), (os.POSIX_SPAWN_DUP2, stdio.fileno(), 1)]
     try:
-        process = subprocess.Popen(command, stdin=ends, stdout=ends, stderr=said, start_new_session=alone)
+        return os.posix_spawnp(
+            "ssh",
+            command,
+            os.environ,
+            file_actions=[*ends, (os.POSIX_SPAWN_DUP2, said, 2)],
+            setsid="BatchMode=yes" in command,
+            setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],  # which Python ignores
+        )
     except FileNotFoundError:
         raise Away("ssh is not installed here") from None
-    _dialled.append(process)
-    return process
+
+
+def _code(pid: int) -> int | None:
+    """The exit code of a child; None while it runs."""
+    try:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:  # somebody else has asked
+        return 0
+    return os.waitstatus_to_exitcode(status) if ended else None
 
 
 def _greeted(sock: socket.socket) -> bool:
@@ -130,14 +143,17 @@ def _greeted(sock: socket.socket) -> bool:
     return True
 
 
-def _failure(process: subprocess.Popen[bytes], said: int) -> OSError:
+def _failure(pid: int, said: int) -> OSError:
     """Why there was no greeting."""
-    import subprocess
-
+    handle = os.pidfd_open(pid)
     try:
-        code = process.wait(1)
-    except subprocess.TimeoutExpired:
-        process.terminate()
+        select.select([handle], [], [], LAST_WORDS)
+    finally:
+        os.close(handle)
+    code = _code(pid)
+    if code is None:
+        os.kill(pid, signal.SIGTERM)
+        _dialled.add(pid)
         return Away("ssh did not get through in time")
     lines = os.pread(said, 4096, 0).decode("utf-8", "backslashreplace").splitlines()
     words = "\n".join(line.removeprefix("jobctl: ").strip() for line in lines if line.strip())
