@@ -153,8 +153,8 @@ calling. Keys, ports, jump hosts and the like belong into ssh_config(5), whose n
 On a terminal ssh may ask for a password; elsewhere it fails instead. jobctl has to be in the PATH that `ssh
 host env` shows.
 
-Each connection is an ssh of its own; `run` needs three. Most of the time that takes is the log-in, which
-ssh can share between them:
+Each connection is an ssh of its own; `run` needs three. ssh can let them, and those of the next call, share
+one log-in:
 
   Host lab
       ControlMaster auto

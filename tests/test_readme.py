@@ -25,6 +25,15 @@ def test_the_diagram_is_that_of_the_table() -> None:
     assert diagram().strip() in [block.strip() for block in blocks("mermaid")]
 
 
+@pytest.mark.parametrize("page", ["README.md", ".github/SECURITY.md"])
+def test_what_a_page_points_to_is_there(page: str) -> None:
+    text = (ROOT / page).read_text()
+    links = re.findall(r"\]\((?!http)([^)#]+)\)", text)
+    tests = [f"tests/{name}" for name in re.findall(r"`(test_\w+\.py)`", text)]
+    assert links + tests
+    assert [place for place in links + tests if not (ROOT / place).exists()] == []
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_first_command_works_from_a_fresh_clone(short_dir: Path) -> None:
