@@ -175,12 +175,12 @@ def test_nothing_of_this_machine_goes_along_unless_asked(far: Client, sshd: Sshd
     assert ("/job-" in first, second) == (True, "")
 
 
-def test_the_other_verbs(sshd: Sshd) -> None:
+def test_the_other_verbs(sshd: Sshd, daemon: RunningDaemon) -> None:
     job_id = jobctl(sshd, "submit", "-q", "--name", "long", "--", "sleep", "1000").stdout.strip()
     assert jobctl(sshd, "wait", "--timeout", "0.1", job_id).returncode == 124
     assert jobctl(sshd, "kill", "last").stdout.split()[2:] == ["STOPPED"]
     assert jobctl(sshd, "wait", job_id).returncode == 128 + 15
-    assert "STOPPED" in jobctl(sshd, "list").stdout
+    assert "STOPPED" in jobctl(sshd, "list", "-H", f"{sshd.url}{daemon.socket}").stdout
     assert "by ssh" in jobctl(sshd, "doctor").stdout
     assert jobctl(sshd, "show", "no-such-job").returncode == 66
 
