@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from jobd.errors import Conflict, Invalid
-from jobd.people import Person, person
+from jobd.people import Person, known, person
 from jobd.verbs.request import read
 from tests.daemon import RunningDaemon
 
@@ -67,6 +67,12 @@ def test_agaves_synonyms_and_the_text_of_forms():
 def test_who_is_a_user_here():
     assert person("root") == Person("root", 0, 0, pwd.getpwuid(0).pw_dir, pwd.getpwuid(0).pw_shell)
     assert person("nobody-of-that-name") is None
+
+
+def test_for_each_request_the_password_database_need_not_be_asked():
+    assert known("root") == person("root")
+    assert any(known("root") is known("root") for _ in range(2)), "it is kept, but for the turn of a minute"
+    assert known("nobody-of-that-name") is None
 
 
 CONFIG = """

@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from jobd.keeper.flight import Flights
 from jobd.keeper.link import Fate, Link
 from jobd.keeper.look import Look, Record
 from jobd.keeper.order import Identity, Order
-from jobd.people import Served, person, user_name
+from jobd.people import Served, known, person, user_name
 
 __all__ = ["Damaged", "Entry", "Finished", "Look", "Order", "Persons", "Record"]
 
@@ -234,7 +235,7 @@ class Persons:
         """Does this daemon do things as that person?"""
         if self.served is None:
             return user == own_name()
-        who = person(user)
+        who = known(user)
         return who is not None and self.served.includes(who)
 
     def whom(self) -> str:
@@ -243,12 +244,12 @@ class Persons:
 
     def _identity(self, user: str) -> Identity | None:
         """What a process has to become; None: nothing, we are that user. Raises Forbidden."""
-        if not self.may_run_as(user):
-            raise Forbidden(f"it cannot be done as {user}: {self.whom()}")
-        who = person(user)
-        if self.served is None or who is None or who.uid == os.geteuid():
+        if self.served is None and user == own_name():
             return None
-        return who.uid, who.gid, who.groups()
+        who = person(user)  # asked once: somebody who is gone at a second look would be nobody, and run as us
+        if self.served is None or who is None or not self.served.includes(who):
+            raise Forbidden(f"it cannot be done as {user}: {self.whom()}")
+        return None if who.uid == os.geteuid() else (who.uid, who.gid, who.groups())
 
     # jobs
 
@@ -517,6 +518,7 @@ class Persons:
         return found
 
 
+@cache
 def own_name() -> str:
-    """Of the user that this process runs as; not by getlogin, which needs a terminal."""
+    """Of the user that this process runs as, as long as it runs; not by getlogin, which needs a terminal."""
     return user_name(os.geteuid())

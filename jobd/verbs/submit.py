@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from jobd.errors import Conflict, Fault, Forbidden, Invalid
-from jobd.people import person
+from jobd.people import known
 from jobd.store import moves, queries
 from jobd.store.job import Job, new_id, slug
 from jobd.store.tables import dump
@@ -68,7 +68,7 @@ def check_person(desk: Desk, caller: Caller) -> None:
 
 
 def home(caller: Caller) -> str:
-    who = person(caller.name)
+    who = known(caller.name)
     if who is None:
         raise Forbidden(f"there is no user {caller.name} on this machine to run jobs as")
     return who.home
