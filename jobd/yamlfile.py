@@ -50,10 +50,14 @@ class Document:
     def located(self, fault: Fault) -> Fault:
         """A fault of the daemon's reply, whose field is dotted ("3.maxRunTime"), with its place in this
         file."""
-        line, column = self.where(self._path(fault.field))
+        line, column = self.place(fault)
         return Fault(
             f"{self.name}:{line}:{column}: {fault.field}".removesuffix(": "), fault.problem, fault.expected
         )
+
+    def place(self, fault: Fault) -> Position:
+        """Where in this file such a fault was made."""
+        return self.where(self._path(fault.field))
 
     def _path(self, dotted: str) -> Path:
         """Keys may hold dots themselves, so the longest key that is there counts."""

@@ -160,6 +160,30 @@ def test_second_interrupt_leaves_at_once(shared: RunningDaemon) -> None:
     assert shared.ended(job_id)["status"] == "STOPPED"
 
 
+def on_a_full_disk(daemon: RunningDaemon, *arguments: str) -> tuple[int, str]:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "jobd.cli", *arguments],
+            env=daemon.environment, cwd=daemon.directory, stdout=full, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+    return done.returncode, done.stderr
+
+
+def test_run_never_says_well_of_output_that_it_could_not_write(shared: RunningDaemon) -> None:
+    code, said = on_a_full_disk(shared, "run", "--", "echo", "out")
+    assert (code, "cannot be written: No space left on device" in said) == (125, True)
+    assert "Traceback" not in said
+    assert on_a_full_disk(shared, "run", "--", "sh", "-c", "echo out; exit 7")[0] == 7
+    assert on_a_full_disk(shared, "run", "--", "true") == (0, "")
+
+
+def test_a_full_disk_under_what_is_printed_is_one_line(shared: RunningDaemon) -> None:
+    shared.jobctl("run", "--", "echo", "out")
+    words = "jobctl: standard output: No space left on device\n"
+    for verb, code in {"list": 1, "show": 1, "logs": 1, "wait": 125}.items():
+        assert on_a_full_disk(shared, verb) == (code, words), verb
+
+
 def test_job_lives_on_when_the_terminal_is_closed(shared: RunningDaemon) -> None:
     process, job_id = started(shared, "sleep", "2")
     process.send_signal(signal.SIGHUP)
@@ -360,6 +384,8 @@ def test_no_such_job(shared: RunningDaemon) -> None:
         assert shared.jobctl(verb, "no-such-job").returncode == 66, verb
     assert shared.jobctl("show", "no-such-job", job_id).returncode == 3
     assert shared.jobctl("wait", "no-such-job").returncode == 125
+    failed = shared.jobctl("wait", submitted(shared, "--", "no-such-program"))
+    assert (failed.returncode, failed.stdout.split("  ")[-1]) == (125, "no exit code\n")
     told = json.loads(shared.jobctl("show", "--json", "f" * 36 + "-007").stderr)["error"]
     assert (told["kind"], told["code"], told["exit"]) == ("NotFound", 404, 66)
 

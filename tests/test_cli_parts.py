@@ -363,10 +363,11 @@ def test_job_file(tmp_path: Path) -> None:
         "environment": {"A": "b"},
         "maxRunTime": "00:10:00",
     }
-    located = file.located(Invalid(Fault("command.0", "is not there"), Fault("", "something")))
-    assert [str(fault) for fault in located.faults] == [
-        f"{tmp_path}/job.yaml:2:11: command.0: is not there",
+    faults = Fault("environment", "is odd"), Fault("command.0", "is not there"), Fault("", "something")
+    assert [str(fault) for fault in file.located(Invalid(*faults)).faults] == [
         "something",
+        f"{tmp_path}/job.yaml:2:11: command.0: is not there",
+        f"{tmp_path}/job.yaml:4:1: environment: is odd",
     ]
 
 

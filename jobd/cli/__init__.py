@@ -126,16 +126,24 @@ def _module(verb: str) -> ModuleType:
 
 def _carry_out(verb: str, options: object) -> int:
     from jobd.cli import exit
-    from jobd.cli.session import Session
+    from jobd.cli.session import Session, quit_quietly
     from jobd.errors import JobdError
 
     session = Session(options)  # type: ignore[arg-type]
     if verb in JOBS_OWN_CODE or getattr(options, "wait", False):
         session.of_error = exit.of_error_beside_jobs
     try:
-        return int(_module(verb).main(session, verb))
+        code = int(_module(verb).main(session, verb))
+        sys.stdout.flush()
+        return code
     except (JobdError, TimeoutError) as error:
         session.complain(error)
+        return session.of_error(error)
+    except BrokenPipeError:
+        raise
+    except OSError as error:  # a full disk under what we print, above all
+        quit_quietly()
+        session.say(f"{error.filename or 'standard output'}: {error.strerror}")
         return session.of_error(error)
     except KeyboardInterrupt:
         session.settle()

@@ -189,17 +189,17 @@ class JobFile:
         return request
 
     def located(self, error: Invalid) -> Invalid:
-        """The daemon's faults, with their lines."""
-        return Invalid(*(self._at_its_line(fault) for fault in error.faults))
+        """The daemon's faults, with their lines and in their order."""
+        faults = sorted(map(self._numbered, error.faults), key=self.document.place)
+        return Invalid(*(self.document.located(fault) if fault.field else fault for fault in faults))
 
-    def _at_its_line(self, fault: Fault) -> Fault:
-        if not fault.field:
-            return fault
+    def _numbered(self, fault: Fault) -> Fault:
+        """The daemon leaves the number out where there is one job alone; in a file it may be in a list all
+        the same."""
         entries = self.document.value
-        alone = isinstance(entries, list) and len(entries) == 1  # the daemon leaves the number out then
-        return self.document.located(
-            Fault(f"0.{fault.field}", fault.problem, fault.expected) if alone else fault
-        )
+        if not (fault.field and isinstance(entries, list) and len(entries) == 1):
+            return fault
+        return Fault(f"0.{fault.field}", fault.problem, fault.expected)
 
 
 def with_options(error: Invalid, options: Namespace) -> Invalid:

@@ -101,7 +101,8 @@ def _follow(session: Session, job: Job) -> int:
     for stream in streams:
         stream.join()
     _tell(session, over)
-    return exit.of_job(over)
+    code = exit.of_job(over)
+    return exit.NO_CODE if code == exit.OK and any(stream.cut for stream in streams) else code
 
 
 def _tell(session: Session, job: Job) -> None:
@@ -121,6 +122,8 @@ class _Stream(threading.Thread):
     def __init__(self, session: Session, job_id: str, name: str, number: int) -> None:
         super().__init__(daemon=True)
         self._session, self._job_id, self._name, self._number = session, job_id, name, number
+        self.cut = False
+        """Not all of it has come out."""
         self.start()
 
     def run(self) -> None:
@@ -131,7 +134,13 @@ class _Stream(threading.Thread):
         except BrokenPipeError:
             os.kill(os.getpid(), signal.SIGTERM)
         except JobdError as error:
-            self._session.say(f"the job's {self._name} cannot be followed: {error}")
+            self._give_up(f"followed: {error}")
+        except OSError as error:  # a full disk, say
+            self._give_up(f"written: {error.strerror}")
+
+    def _give_up(self, why: str) -> None:
+        self.cut = True
+        self._session.say(f"the job's {self._name} cannot be {why}; jobctl logs {self._job_id} has all of it")
 
 
 def _write(number: int, piece: bytes) -> None:

@@ -27,8 +27,10 @@ def main(session: Session, verb: str) -> int:
     def one(job_id: str) -> int:
         job = until_over(session, job_id, deadline)
         code = exit.of_job(job)
-        session.job(job, "" if job["status"] == "FINISHED" else f"exit code {code}")
-        if code == exit.NO_CODE and job.get("exitCode") is None:
+        unknown = code == exit.NO_CODE and job.get("exitCode") is None
+        told = "no exit code" if unknown else f"exit code {code}"
+        session.job(job, "" if job["status"] == "FINISHED" else told)
+        if unknown:
             session.say(no_code(job))
         return code
 
