@@ -145,11 +145,14 @@ def test_T10_a_full_disk_refuses_submits_and_loses_nothing(short_dir: Path) -> N
         gate.touch()
         until(lambda: processes.of_job(job["id"]) == [], what="it has ended")
         assert daemon.client().show(job["id"])["id"] == job["id"]
+        found = daemon.jobctl("doctor")
+        assert (found.returncode, "! the store cannot be used now: database" in found.stdout) == (1, True)
         daemon.empty()
         assert daemon.ended(job["id"])["exitCode"] == 7
         for job_id in kept:
             assert daemon.ended(job_id, 60)["status"] == "FINISHED"
         assert daemon.run("true")["status"] == "FINISHED"
+        assert daemon.client().doctor()["store"] == ""
 
 
 def submitted_until_refused(daemon: RunningDaemon) -> tuple[list[str], str]:

@@ -38,6 +38,7 @@ async def doctor(call: Call) -> Answer:
     return Answer(
         {
             **{name: about.get(name) for name in ("stateDir", "configFile", "containment")},
+            "store": call.desk.store.trouble,
             "systems": {system.id: engine.trouble(system.id) for system in call.desk.settings.systems},
             "connections": call.api.connections(),
         }

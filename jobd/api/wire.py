@@ -251,6 +251,7 @@ class Doctor(Wire):
     containment: dict[str, Any] | None = Field(
         description="how jobs on this machine are held, and what can escape"
     )
+    store: str = Field(description="why nothing can be written down; empty while all is well")
     systems: dict[str, str] = Field(description="by system: why it does not answer; empty while it does")
     connections: int
 

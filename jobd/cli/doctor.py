@@ -63,6 +63,8 @@ def _daemon(health: dict[str, Any], host: Host) -> Iterator[Finding]:
     )
     if isinstance(containment := health.get("containment"), dict):
         yield from _containment(containment)
+    if health.get("store"):
+        yield "!", f"{health['store']}: until it can be, nothing that happens to jobs is shown"
     for system, trouble in (health.get("systems") or {}).items():
         yield ("!" if trouble else " "), f"execution system {system}: {trouble or 'well'}"
 

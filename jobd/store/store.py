@@ -48,6 +48,11 @@ class Store:
         await asyncio.to_thread(self._writer.close)
         self._readers.shutdown()
 
+    @property
+    def trouble(self) -> str:
+        """Why nothing can be written at present; empty while all is well."""
+        return self._writer.trouble
+
     async def write(self, work: Work[T]) -> T:
         """Runs `work(transaction)` in the writer thread; returns when its commit is on disk. Raises what it
         raises, or Unavailable."""

@@ -60,6 +60,8 @@ class Writer:
     def __init__(self, db: SqliteDatabase, on_change: Callable[[list[tuple[str, Status]]], None]) -> None:
         self._db = db
         self._on_change = on_change
+        self.trouble = ""
+        """Why the last commit failed; empty when it did not."""
         self._queue: queue.SimpleQueue[_Piece[Any] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
 
@@ -111,7 +113,9 @@ class Writer:
                     if sql.in_transaction:
                         sql.execute("ROLLBACK")
                     raise
+            self.trouble = ""
         except Exception as error:
+            self.trouble = str(error)
             changed = []
             for piece in batch:
                 piece.error = piece.error or error
