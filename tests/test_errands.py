@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -183,3 +185,32 @@ def test_whom_a_daemon_serves():
         ("nobody", 65534, False),
     ):
         assert served.includes(Person(name, uid, uid, "/")) is expected
+
+
+GONE = """
+import sys
+from pathlib import Path
+from jobd.errors import Forbidden, Refused
+from jobd.keeper.persons import Persons
+from jobd.people import Served
+passwd = Path("/etc/passwd")
+before = passwd.read_text()
+passwd.write_text(before + "ghost:x:4242:4242::/:/bin/sh\\n")
+persons = Persons(Path(sys.argv[1]), served=Served())
+assert persons.may_run_as("ghost")
+passwd.write_text(before)
+try:
+    print("it ran as", persons.run("ghost", ["id", "-u"], environment={"PATH": "/usr/bin:/bin"}).out)
+except (Forbidden, Refused):
+    print("refused")
+"""
+
+
+@needs_people
+def test_somebody_who_was_removed_a_moment_ago_is_refused_and_never_is_root(tmp_path):
+    (tmp_path / "passwd").write_text(Path("/etc/passwd").read_text())
+    inside = f'mount --bind {tmp_path}/passwd /etc/passwd && exec {sys.executable} -c "$0" {tmp_path}'
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", inside, GONE], capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.returncode) == ("refused\n", 0), done.stderr
