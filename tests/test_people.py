@@ -208,3 +208,21 @@ def test_the_umask_is_the_one_that_was_asked_for(daemon, lab):
     job = daemon.run_as(lab.alice, "/bin/sh", "-c", "umask; touch made", umask="0077")
     assert output(daemon, lab.alice, job).strip() == "0077"
     assert (Path(job["workPath"]) / "made").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_user_whom_the_database_does_not_know_just_now_is_waited_for(lab):
+    """A network's may be away for a while: that is no reason to fail a job."""
+    with SystemDaemon(lab, "systems: [{id: local, slots: {processors: 1}}]", name="forgetful") as daemon:
+        blocker = daemon.submit_as(lab.alice, "sleep", "60")
+        daemon.in_status(blocker["id"], "RUNNING")
+        job = daemon.submit_as(lab.bob, "true")
+        passwd = lab.root / "passwd"
+        before = passwd.read_text()
+        passwd.write_text("".join(line for line in before.splitlines(True) if not line.startswith("bob:")))
+        try:
+            daemon.client().kill(blocker["id"])
+            until(lambda: "no user bob" in daemon.client().why(job["id"])["why"], what="it says why it waits")
+            assert daemon.client().show(job["id"])["status"] not in ("FAILED", "STOPPED")
+        finally:
+            passwd.write_text(before)
+        assert daemon.ended(job["id"])["status"] == "FINISHED"

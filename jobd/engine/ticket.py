@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from jobd.backend import Placed, Ticket
 from jobd.config import System
-from jobd.errors import Refused
+from jobd.errors import Unavailable
 from jobd.people import person
 from jobd.store.job import Job
 
@@ -51,10 +51,11 @@ def placed(job: Job) -> Placed:
 
 
 def clean(user: str) -> dict[str, str]:
-    """The environment of a person who has just logged in and has no start-up files."""
+    """The environment of a person who has just logged in and has no start-up files. Raises Unavailable where
+    the user database does not know them: a network's may be away."""
     who = person(user)
     if who is None:
-        raise Refused(f"there is no user {user} on this machine")
+        raise Unavailable(f"there is no user {user} on this machine at present")
     return {
         "HOME": who.home,
         "LOGNAME": user,

@@ -243,10 +243,13 @@ class Persons:
         return self.served.words() if self.served else f"this daemon serves {own_name()} only"
 
     def _identity(self, user: str) -> Identity | None:
-        """What a process has to become; None: nothing, we are that user. Raises Forbidden."""
+        """What a process has to become; None: nothing, we are that user. Raises Forbidden, and Unavailable
+        where the user database does not know them, since a network's may be away."""
         if self.served is None and user == own_name():
             return None
         who = person(user)  # asked once: somebody who is gone at a second look would be nobody, and run as us
+        if self.served is not None and who is None:
+            raise Unavailable(f"there is no user {user} on this machine at present")
         if self.served is None or who is None or not self.served.includes(who):
             raise Forbidden(f"it cannot be done as {user}: {self.whom()}")
         return None if who.uid == os.geteuid() else (who.uid, who.gid, who.groups())
