@@ -76,9 +76,6 @@ class Store:
     ) -> list[Event]:
         return await self.read(lambda sql: queries.history(sql, job.seq, limit, offset, descending))
 
-    async def environment(self, digest: str | None) -> dict[str, str] | None:
-        return None if digest is None else await self.read(lambda sql: queries.environment(sql, digest))
-
 
 def lock(state_dir: Path, facts: Mapping[str, object]) -> int:
     """Holds the state directory for this process, and leaves word who and where it is. Raises Conflict if
