@@ -33,6 +33,8 @@ from jobd.errors import Fault, Invalid
 from jobd.layers import Layers
 from jobd.machine import machine
 
+_MOST_GPUS = 1024
+
 # ---- kinds of values
 
 
@@ -58,6 +60,18 @@ def _number(value: object) -> object:
     if isinstance(value, bool):
         raise _Wrong(f"{units.shown(value)} will not do", "a whole number")
     return value
+
+
+def _indices(value: object) -> object:
+    """A number of GPUs, or the list of those that are jobd's to hand out."""
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_GPUS:
+        return tuple(range(value))
+    if not isinstance(value, list | tuple):
+        raise _Wrong(f"{units.shown(value)} will not do", "a number of GPUs, or a list of their indices")
+    for place, index in enumerate(value):
+        if index in value[:place]:
+            raise _Wrong(f"GPU {index} is there twice", "each index once", place)
+    return tuple(value)
 
 
 def _no_limit(value: object) -> object:
@@ -149,7 +163,10 @@ class Slots(_Model):
     processors: Count = Field(default_factory=lambda: machine().processors)
     memory: Size = Field(default_factory=lambda: machine().memory)
     """Bytes."""
-    gpus: Annotated[Whole, Field(ge=0)] = Field(default_factory=lambda: len(machine().gpus))
+    gpus: Annotated[tuple[Annotated[Whole, Field(ge=0)], ...], BeforeValidator(_indices)] = Field(
+        default_factory=lambda: tuple(range(len(machine().gpus)))
+    )
+    """Indices, as nvidia-smi has them; a number in a file stands for the first so many."""
 
     @model_validator(mode="before")
     @classmethod
@@ -180,7 +197,7 @@ class Queue(_Model):
     default_max_run_time: TimeLimit = Field(default_factory=lambda data: data.get("max_requested_time"))
     """Seconds."""
     priority: Whole = 0
-    """Of jobs that wait for the same slots, those of the queue with the higher number go first."""
+    """Jobs of the queue with the higher number go first, whosever they are."""
     custom_directives: str = ""
     """Lines for the head of a scheduler's script."""
     options: Mapping[str, Any] = Field(default_factory=dict)

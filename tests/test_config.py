@@ -83,7 +83,7 @@ def test_the_slots_of_this_machine() -> None:
     slots = Slots()
     assert slots.processors == len(os.sched_getaffinity(0))
     assert slots.memory > 64 * 1024 * 1024
-    assert slots.gpus >= 0
+    assert slots.gpus == tuple(range(len(slots.gpus)))
 
 
 def test_a_file_that_was_named_must_be_there(place: Place) -> None:
@@ -167,6 +167,27 @@ def test_the_default_system_can_be_named_or_flagged(place: Place) -> None:
 def test_a_local_system_without_slots_counts_nothing(place: Place) -> None:
     assert place.load("systems: [{id: a, slots: null}]").systems[0].slots is None
     assert place.load("systems: [{id: a, slots: auto}]").systems[0].slots == Slots()
+
+
+@pytest.mark.parametrize(("written", "indices"), [("2", (0, 1)), ("0", ()), ("[3, 1]", (3, 1)), ("[]", ())])
+def test_gpus_are_a_number_or_their_indices(place: Place, written: str, indices: tuple[int, ...]) -> None:
+    slots = place.load(f"systems: [{{id: a, slots: {{gpus: {written}}}}}]").systems[0].slots
+    assert slots is not None
+    assert slots.gpus == indices
+
+
+@pytest.mark.parametrize(
+    ("written", "fault"),
+    [
+        ("two", 'gpus: "two" will not do (expected a number of GPUs, or a list of their indices)'),
+        ("-1", "gpus: -1 will not do (expected a number of GPUs, or a list of their indices)"),
+        ("[0, 0]", "gpus.1: GPU 0 is there twice (expected each index once)"),
+        ("[-1]", "gpus.0: -1 will not do (expected greater than or equal to 0)"),
+    ],
+)
+def test_what_gpus_cannot_be(place: Place, written: str, fault: str) -> None:
+    (told,) = place.faults(f"systems: [{{id: a, slots: {{gpus: {written}}}}}]")
+    assert told.endswith(f"systems.0.slots.{fault}")
 
 
 def test_settings_are_made_in_python_too() -> None:

@@ -119,12 +119,12 @@ class Life(RuleBasedStateMachine):
 
     @invariant()
     def slots_are_handed_out_once(self):
-        held = self.read(lambda sql: queries.held_slots(sql, "local"))
+        held = self.read(lambda sql: queries.held(sql, "local"))
         running = self.read(lambda sql: queries.jobs(sql, "status IN ('SUBMITTING', 'QUEUED', 'RUNNING')"))
         indices = [index for job in running for index in job.gpu_indices]
-        assert held.processors <= SLOTS.processors
+        assert sum(one.processors for one in held) <= SLOTS.processors
         assert len(indices) == len(set(indices))
-        assert set(indices) <= set(range(SLOTS.gpus))
+        assert set(indices) <= set(SLOTS.gpus)
 
     @invariant()
     def history_tells_the_life(self):

@@ -13,13 +13,19 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from playhouse.migrations import Runner
 
+import jobd.store.migrations
 from jobd.errors import Conflict, Invalid
 from jobd.status import Condition, Status
-from jobd.store import moves, queries
+from jobd.store import drains, moves, queries
+from jobd.store.connection import APPLICATION_ID, database
 from jobd.store.filesystem import network_file_system
 from jobd.store.store import Store, lock, open_store
+from jobd.store.tables import INSERT, insert_values
 from tests.stores import add, draft, get
+
+MIGRATIONS = Path(jobd.store.migrations.__file__).parent
 
 
 def with_store(directory: Path, test):
@@ -183,6 +189,28 @@ def test_those_who_watch_hear_after_the_commit(tmp_path):
     with_store(tmp_path, test)
 
 
+# an older store
+
+
+def test_a_store_of_the_first_version_gets_its_jobs_own_priorities(tmp_path):
+    """They were kept as the sum with their queue's."""
+    older = database(tmp_path / "jobd.db")
+    older.pragma("application_id", APPLICATION_ID)
+    Runner(older, str(MIGRATIONS)).up("0001_jobs")
+    with older.atomic():
+        for request, status in (({"priority": "3"}, "PENDING"), ({}, "STAGED"), ({}, "FINISHED")):
+            job = draft(request=request, status=Status(status), priority=13, reason="Waits for free GPUs.")
+            older.execute_sql(INSERT, insert_values(job))
+    older.close()
+
+    async def test(store: Store):
+        found = await store.read(lambda sql: queries.jobs(sql, "1 ORDER BY seq"))
+        assert [job.priority for job in found] == [3, 0, 13]
+        assert [job.reason for job in found] == ["", "", "Waits for free GPUs."]
+
+    with_store(tmp_path, test)
+
+
 # T10: what must not be touched
 
 
@@ -291,20 +319,25 @@ def test_T10_a_full_disk_is_a_clear_error_and_nothing_is_lost(tmp_path):
 
 # speed that must not depend on history
 
+LINE = queries.Line("default", "alice", False, False)
+
 
 @pytest.mark.parametrize(
     "ask",
     [
         lambda sql: queries.job(sql, "x"),
         lambda sql: queries.by_tags(sql, ["a", "b"]),
-        lambda sql: list(queries.waiting(sql, "local", Status.STAGED)),
+        lambda sql: list(queries.lines(sql, "local")),
+        lambda sql: list(queries.in_line(sql, "local", LINE, queries.Most(), 1.0)),
+        lambda sql: drains.in_force(sql, "local"),
+        lambda sql: drains.history(sql, "local", 10, 0),
         lambda sql: queries.placed(sql, "local"),
         lambda sql: queries.submitting(sql, "local"),
         lambda sql: queries.kill_asked(sql, "local"),
         lambda sql: queries.kept(sql, "local", 1.0, 10),
         lambda sql: queries.lost(sql, "local", 1.0),
-        lambda sql: queries.held_slots(sql, "local"),
-        lambda sql: queries.handed_over(sql, "local"),
+        lambda sql: queries.held(sql, "local"),
+        lambda sql: queries.held_gpus(sql, "local"),
         lambda sql: queries.active(sql),
         lambda sql: queries.history(sql, 1, 10, 0, False),
     ],

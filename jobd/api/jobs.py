@@ -26,7 +26,8 @@ _MOST_REMEMBERED = 10_000
 
 
 def whole(call: Call, job: Job) -> present.Json:
-    return present.whole(job, call.base, call.desk.settings, call.desk.engine.last_answer(job.system))
+    seen = call.desk.engine.last_answer(job.system)
+    return present.whole(show.told(call.desk, job), call.base, call.desk.settings, seen)
 
 
 async def list_jobs(call: Call) -> Answer:
@@ -38,7 +39,7 @@ async def list_jobs(call: Call) -> Answer:
     )
     if query.get("filter"):  # which may ask for any field
         return Answer([whole(call, job) for job in jobs])
-    return Answer([present.summary(job, call.base) for job in jobs])
+    return Answer([present.summary(show.told(call.desk, job), call.base) for job in jobs])
 
 
 async def submit_jobs(call: Call) -> Answer:

@@ -265,7 +265,12 @@ def system(system: System, settings: Settings, trouble: str, seen: float | None,
         "lastAnswer": moment(seen),
         "workDir": system.work_dir,
         "slots": slots
-        and {"processors": slots.processors, "memory": gigabytes(slots.memory), "gpus": slots.gpus},
+        and {
+            "processors": slots.processors,
+            "memory": gigabytes(slots.memory),
+            "gpus": len(slots.gpus),
+            "gpuIndices": slots.gpus,
+        },
         "queues": [queue(one) for one in system.queues],
     }
 

@@ -203,6 +203,7 @@ class Slots(Wire):
     processors: int
     memory: float = Field(description="GB")
     gpus: int
+    gpu_indices: list[int]
 
 
 class SystemSummary(Wire):

@@ -9,6 +9,7 @@ from typing import TypeVar
 from jobd.backend import Backend, Placed, load
 from jobd.config import Settings, System
 from jobd.engine import kill, turns
+from jobd.engine.admit import why
 from jobd.engine.lane import Lane
 from jobd.engine.ticket import placed
 from jobd.errors import Conflict, Unavailable
@@ -85,6 +86,11 @@ class Engine:
         """Why the system does not answer; empty while it does."""
         lane = self._lanes.get(system)
         return lane.trouble if lane else "not configured any more"
+
+    def waits(self, job: Job) -> str:
+        """Why a job that no system has yet was not started at the last turn."""
+        lane = self._lanes.get(job.system)
+        return why(job, lane.system, lane.waits) if lane else ""
 
     async def sweep(self, system: str) -> None:
         """A look at everything on that system; returns when it is done, so that the timer never has two under

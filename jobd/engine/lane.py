@@ -16,7 +16,9 @@ from typing import Any, TypeVar
 
 from jobd.backend import Backend
 from jobd.config import System
+from jobd.engine.fair import Past
 from jobd.errors import JobdError
+from jobd.store.queries import Line
 from jobd.store.store import Store
 
 T = TypeVar("T")
@@ -41,6 +43,9 @@ class Lane:
         """Tags that are being handed over."""
         self.admitting = asyncio.Lock()
         """Held from the choice of jobs until their tags are in `handing`."""
+        self.past = Past()
+        self.waits: dict[Line, str] = {}
+        """Why each line waits, as of the last turn."""
         self.killing: set[str] = set()
         """Tags whose kill is being carried out."""
         self.polling = asyncio.Lock()

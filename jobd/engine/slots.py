@@ -1,11 +1,13 @@
 """What is free on a system whose slots jobd hands out, and who may have it.
 
-The queue is in order of priority and submission. A job that does not fit fences what it lacks: those behind
-it may start only if they need nothing of that, so a big job is never starved by small ones, while a job that
-waits for a GPU does not stop those that need none.
+Whose turn it is, fair.py says. A job whose turn it is and that does not fit fences what it lacks: those
+behind it may start only if they need nothing of that, so a big job is never starved by small ones, while a
+job that waits for a GPU does not stop those that need none.
 """
 
 from __future__ import annotations
+
+from collections.abc import Collection
 
 from jobd.config import Slots
 from jobd.store.job import Job
@@ -15,10 +17,11 @@ from jobd.store.queries import Held
 class Free:
     """The slots that are free at one moment; `take` hands them out."""
 
-    def __init__(self, slots: Slots, held: Held) -> None:
-        self._processors = slots.processors - held.processors
-        self._memory = slots.memory - held.memory
-        self._gpus = [index for index in range(slots.gpus) if index not in held.gpu_indices]
+    def __init__(self, slots: Slots, held: Collection[Held], gpus: Collection[int]) -> None:
+        """`gpus`: the indices that are not free."""
+        self._processors = slots.processors - sum(one.processors for one in held)
+        self._memory = slots.memory - sum(one.memory for one in held)
+        self._gpus = [index for index in slots.gpus if index not in gpus]
         self._fenced: set[str] = set()
 
     @property
@@ -39,11 +42,9 @@ class Free:
 
     def lacking(self, job: Job) -> list[str]:
         """What the job needs and cannot have now."""
-        free = {"processors": self._processors, "memory": self._memory, "GPUs": len(self._gpus)}
+        short = lacking(job, self._processors, self._memory, len(self._gpus))
         return [
-            what
-            for what, amount in needs(job).items()
-            if amount and (what in self._fenced or amount > free[what])
+            what for what, amount in needs(job).items() if what in short or (amount and what in self._fenced)
         ]
 
 
@@ -53,3 +54,9 @@ def needs(job: Job) -> dict[str, int]:
         "memory": job.nodes * (job.memory or 0),
         "GPUs": job.gpus,
     }
+
+
+def lacking(job: Job, processors: int, memory: int, gpus: int) -> list[str]:
+    """What the job needs more of than that."""
+    there = {"processors": processors, "memory": memory, "GPUs": gpus}
+    return [what for what, amount in needs(job).items() if amount > there[what]]

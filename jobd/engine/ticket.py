@@ -28,7 +28,7 @@ def ticket(job: Job, system: System, sent: Mapping[str, str] | None) -> Ticket:
         stderr=job.stderr,
         stdin=job.stdin,
         umask=job.umask,
-        environment={**environment(job.owner, system, sent), **own(job)},
+        environment={**environment(job.owner, system, sent), **own(job, system)},
         queue=(queue.mapped_name or queue.name) if queue else job.queue,
         nodes=job.nodes,
         processors=job.processors,
@@ -66,8 +66,8 @@ def clean(user: str) -> dict[str, str]:
     }
 
 
-def own(job: Job) -> dict[str, str]:
-    """What jobd tells the job of itself."""
+def own(job: Job, system: System) -> dict[str, str]:
+    """What jobd tells the job of itself. Where GPUs are handed out, a job that asked for none sees none."""
     facts = {
         "JOBD_JOB_ID": job.id,
         "JOBD_JOB_NAME": job.name,
@@ -79,6 +79,7 @@ def own(job: Job) -> dict[str, str]:
         "JOBD_ATTEMPT": str(job.attempt),
         "JOBD_PROCESSORS": str(job.processors),
     }
-    if job.gpus:
+    if job.gpus or (system.slots and system.slots.gpus):
         facts["CUDA_VISIBLE_DEVICES"] = facts["JOBD_GPUS"] = ",".join(map(str, job.gpu_indices))
+        facts["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # the indices are to mean what nvidia-smi means by them
     return facts

@@ -33,7 +33,8 @@ async def start(lane: Lane) -> None:
 async def start_waiting(lane: Lane) -> None:
     """Hands over the jobs that may start now."""
     async with lane.admitting:
-        admitted = await lane.store.write(lambda tx: admit.admit(tx, lane.system, time.time()))
+        admitted = await lane.store.write(lambda tx: admit.admit(tx, lane.system, time.time(), lane.past))
+        lane.waits = admitted.waits
         for job in admitted.jobs:
             handover.begin(lane, job)
     if admitted.more:

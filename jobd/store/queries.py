@@ -8,7 +8,7 @@ import json
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from jobd.status import ACTIVE, PLACED, Status
 from jobd.store.job import Event, Job
@@ -16,6 +16,9 @@ from jobd.store.tables import SELECT, to_event, to_job
 
 Connection = sqlite3.Connection
 _HOLDING_SLOTS = (Status.SUBMITTING, *sorted(PLACED))
+_WAITING = "status IN ('PENDING', 'STAGED')"
+"""Word for word as in the index job_line."""
+LARGEST = 2**63 - 1
 _AT_SYSTEM = f"status IN ({', '.join(repr(str(status)) for status in (*sorted(PLACED), Status.PAUSED))})"
 
 
@@ -36,10 +39,47 @@ def by_tags(sql: sqlite3.Connection, tags: Collection[str]) -> list[Job]:
     return jobs(sql, f"tag IN ({_marks(tags)})", tags)
 
 
-def waiting(sql: sqlite3.Connection, system: str, status: Status) -> Iterator[Job]:
-    """Those next in the queue, in its order, read one by one."""
-    statement = f"{SELECT} WHERE status = ? AND system = ? ORDER BY priority DESC, seq"
-    return map(to_job, sql.execute(statement, (status, system)))
+class Line(NamedTuple):
+    """Jobs that wait for the same things: one user's in one queue, of one kind."""
+
+    queue: str
+    owner: str
+    gpus: bool
+    memory: bool
+
+
+class Most(NamedTuple):
+    """The most that one job can ask for and get some day."""
+
+    processors: int = LARGEST
+    memory: int = LARGEST
+    gpus: int = LARGEST
+
+
+def lines(sql: sqlite3.Connection, system: str) -> Iterator[Line]:
+    """Those that there may be: from one user to the next, and one queue to the next, past all the jobs
+    between (a comparison of both in one, as SQLite has it, would read them)."""
+    head = f"SELECT queue, owner FROM job WHERE {_WAITING} AND system = ? AND"
+    same = f"{head} queue = ? AND owner > ? ORDER BY owner LIMIT 1"
+    further = f"{head} queue > ? ORDER BY queue, owner LIMIT 1"
+    queue = owner = ""
+    while at := (
+        sql.execute(same, (system, queue, owner)).fetchone()
+        or sql.execute(further, (system, queue)).fetchone()
+    ):
+        queue, owner = at
+        yield from (Line(queue, owner, gpus, memory) for gpus in (False, True) for memory in (False, True))
+
+
+def in_line(sql: sqlite3.Connection, system: str, line: Line, most: Most, now: float) -> Iterator[Job]:
+    """Its jobs in order, read one by one, without those that are not to start yet or can never."""
+    statement = (
+        f"{SELECT} WHERE {_WAITING} AND system = ? AND queue = ? AND owner = ?"
+        " AND (gpus > 0) = ? AND (memory IS NOT NULL) = ?"
+        " AND nodes * processors <= ? AND nodes * coalesce(memory, 0) <= ? AND gpus <= ?"
+        " AND (not_before IS NULL OR not_before <= ?) ORDER BY priority DESC, seq"
+    )
+    return map(to_job, sql.execute(statement, (system, *line, *most, now)))
 
 
 def placed(sql: sqlite3.Connection, system: str) -> list[Job]:
@@ -79,30 +119,31 @@ def lost(sql: sqlite3.Connection, system: str, since: float) -> list[Job]:
 
 @dataclass(frozen=True)
 class Held:
-    """The slots that handed-over jobs hold together."""
+    """What one user's jobs in one queue hold together: those that the system has or is being given."""
 
+    queue: str
+    owner: str
+    jobs: int
     processors: int
     memory: int
-    gpu_indices: frozenset[int]
+    gpus: int
 
 
-def held_slots(sql: sqlite3.Connection, system: str) -> Held:
+def held(sql: sqlite3.Connection, system: str) -> list[Held]:
     rows = sql.execute(
-        "SELECT nodes * processors, nodes * coalesce(memory, 0), gpu_indices FROM job"
-        f" WHERE system = ? AND status IN ({_marks(_HOLDING_SLOTS)})",
+        "SELECT queue, owner, count(*), sum(nodes * processors), sum(nodes * coalesce(memory, 0)), sum(gpus)"
+        f" FROM job WHERE system = ? AND status IN ({_marks(_HOLDING_SLOTS)}) GROUP BY queue, owner",
         (system, *_HOLDING_SLOTS),
-    ).fetchall()
-    gpus = frozenset(index for row in rows if row[2] != "[]" for index in json.loads(row[2]))
-    return Held(sum(row[0] for row in rows), sum(row[1] for row in rows), gpus)
+    )
+    return [Held(*row) for row in rows]
 
 
-def handed_over(sql: sqlite3.Connection, system: str) -> list[tuple[str, str, int]]:
-    """(queue, owner, how many) of the jobs that the system has or is being given."""
-    return sql.execute(
-        "SELECT queue, owner, count(*) FROM job"
-        f" WHERE system = ? AND status IN ({_marks(_HOLDING_SLOTS)}) GROUP BY queue, owner",
+def held_gpus(sql: sqlite3.Connection, system: str) -> frozenset[int]:
+    rows = sql.execute(
+        f"SELECT gpu_indices FROM job WHERE system = ? AND status IN ({_marks(_HOLDING_SLOTS)}) AND gpus > 0",
         (system, *_HOLDING_SLOTS),
-    ).fetchall()
+    )
+    return frozenset(index for (indices,) in rows for index in json.loads(indices))
 
 
 def history(sql: sqlite3.Connection, seq: int, limit: int, offset: int, descending: bool) -> list[Event]:

@@ -42,6 +42,9 @@ class Engine(Protocol):
     def last_answer(self, system: str) -> float | None:
         """When the system last gave a complete answer."""
 
+    def waits(self, job: Job) -> str:
+        """Why a job that no system has yet was not started at the last turn."""
+
     def trouble(self, system: str) -> str:
         """Why the system does not answer; empty while it does."""
 

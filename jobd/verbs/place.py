@@ -93,7 +93,7 @@ def _beyond_machine(request: JobRequest, place: Place, at: str) -> list[Fault]:
     there = (
         ("processorsPerNode", place.processors, slots.processors, str),
         ("memoryPerNode", place.memory or 0, slots.memory, format_size),
-        ("gpus", request.gpus, slots.gpus, str),
+        ("gpus", request.gpus, len(slots.gpus), str),
     )
     return [
         Fault(f"{at}{field}", f"{words(asked)} is more than {place.system.id} has", f"at most {words(most)}")

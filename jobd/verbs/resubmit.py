@@ -59,7 +59,7 @@ def _again(desk: Desk, caller: Caller, original: Job, flags: Flags) -> Job:
         processors=where.processors,
         memory=where.memory,
         time_limit=where.time_limit,
-        priority=request.priority + where.queue.priority,
+        priority=request.priority,
         directory=workspace if in_own_directory else original.directory,
         workspace=workspace,
         environment=original.environment if own else None,

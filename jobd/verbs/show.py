@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 
-from jobd.status import Condition, Status
+from jobd.status import WAITING, Condition, Status
 from jobd.store.job import Event, Job
 from jobd.units import format_run_time, format_size
 from jobd.verbs.desk import Caller, Desk, find
@@ -25,9 +27,18 @@ async def history(
 
 async def why(desk: Desk, caller: Caller, job_id: str) -> tuple[Job, str]:
     """The job, and a few sentences about what it waits for or how it ended."""
-    job = await find(desk, caller, job_id)
+    job = told(desk, await find(desk, caller, job_id))
     sentences = _ended(job) if job.over else [*_waits(job), *_asked(job), *_silence(desk, job)]
     return job, " ".join(sentence for sentence in sentences if sentence)
+
+
+def told(desk: Desk, job: Job) -> Job:
+    """With the reason why it waits for its turn: that is known as of the last turn, and not written into all
+    who wait."""
+    deferred = job.not_before is not None and job.not_before > time.time()
+    if job.status not in WAITING or deferred:
+        return job
+    return replace(job, reason=desk.engine.waits(job) or job.reason)
 
 
 def _moment(at: float) -> str:

@@ -118,7 +118,7 @@ def _draft(
         memory=where.memory,
         gpus=request.gpus,
         time_limit=where.time_limit,
-        priority=request.priority + where.queue.priority,
+        priority=request.priority,
         created=now,
         updated=now,
     )
