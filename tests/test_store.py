@@ -329,7 +329,7 @@ LINE = queries.Line("default", "alice", False, False)
         lambda sql: queries.by_tags(sql, ["a", "b"]),
         lambda sql: list(queries.lines(sql, "local")),
         lambda sql: list(queries.in_line(sql, "local", LINE, queries.Most(), 1.0)),
-        lambda sql: drains.in_force(sql, "local"),
+        lambda sql: drains.in_force(sql),
         lambda sql: drains.history(sql, "local", 10, 0),
         lambda sql: queries.placed(sql, "local"),
         lambda sql: queries.submitting(sql, "local"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mimetypes
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -13,6 +13,7 @@ from urllib.parse import quote
 from jobd.config import Queue, Settings, System
 from jobd.keeper.persons import Entry
 from jobd.status import Status
+from jobd.store.drains import Drain
 from jobd.store.job import Event, Job
 from jobd.units import format_run_time, gigabytes
 
@@ -237,13 +238,18 @@ def _permissions(mode: int) -> str:
     return "ALL" if len(words) == 3 else "_".join(words) or "NONE"
 
 
-def system_summary(system: System, settings: Settings, trouble: str, base: str) -> Json:
+def system_summary(
+    system: System, settings: Settings, trouble: str, base: str, drains: Collection[Drain] = ()
+) -> Json:
+    """`drains`: those that are in force anywhere."""
+    drained = _drained(drains, system.id, "")
     return {
         "id": system.id,
         "name": system.id,
         "type": "EXECUTION",
         "description": system.description,
-        "status": "DOWN" if trouble else "UP",
+        "status": "DOWN" if trouble else "MAINTENANCE" if drained else "UP",
+        "drained": drained,
         "public": True,
         "default": system.id == settings.default_system,
         "_links": _self(system_href(base, system.id)),
@@ -253,14 +259,21 @@ def system_summary(system: System, settings: Settings, trouble: str, base: str) 
 _SCHEDULERS: Mapping[str, str] = {"local": "FORK", "slurm": "SLURM", "pbs": "PBS"}
 
 
-def system(system: System, settings: Settings, trouble: str, seen: float | None, base: str) -> Json:
-    slots = system.slots
+def system(
+    system: System,
+    settings: Settings,
+    trouble: str,
+    seen: float | None,
+    base: str,
+    drains: Collection[Drain] = (),
+) -> Json:
+    slots, summary = system.slots, system_summary(system, settings, trouble, base, drains)
     return {
-        **system_summary(system, settings, trouble, base),
+        **summary,
         "executionType": "CLI" if system.backend == "local" else "HPC",
         "scheduler": _SCHEDULERS.get(system.backend, "CUSTOM"),
         "backend": system.backend,
-        "available": not trouble,
+        "available": summary["status"] == "UP",
         "trouble": trouble or None,
         "lastAnswer": moment(seen),
         "workDir": system.work_dir,
@@ -271,16 +284,36 @@ def system(system: System, settings: Settings, trouble: str, seen: float | None,
             "gpus": len(slots.gpus),
             "gpuIndices": slots.gpus,
         },
-        "queues": [queue(one) for one in system.queues],
+        "queues": [queue(one, system.id, drains) for one in system.queues],
     }
 
 
-def queue(one: Queue) -> Json:
+def _drained(drains: Collection[Drain], system: str, queue: str) -> Json | None:
+    found = next((one for one in drains if (one.system, one.queue) == (system, queue)), None)
+    return (
+        None if found is None else {"at": moment(found.began), "by": found.began_by, "reason": found.reason}
+    )
+
+
+def drain(one: Drain) -> Json:
+    return {
+        "system": one.system,
+        "queue": one.queue or None,
+        "reason": one.reason,
+        "began": moment(one.began),
+        "beganBy": one.began_by,
+        "ended": moment(one.ended),
+        "endedBy": one.ended_by,
+    }
+
+
+def queue(one: Queue, system: str, drains: Collection[Drain] = ()) -> Json:
     return {
         "name": one.name,
         "mappedName": one.mapped_name,
         "description": one.description,
         "default": one.default,
+        "drained": _drained(drains, system, one.name),
         "maxJobs": _limit(one.max_jobs),
         "maxUserJobs": _limit(one.max_user_jobs),
         "maxNodes": _limit(one.max_nodes),

@@ -144,6 +144,10 @@ def _action(word: str) -> Route:
 _JOBS = "/jobs/v2"
 _JOB = "/jobs/v2/{id}"
 _SYSTEM = "/systems/v2/{id}"
+_DRAINED = {_SYSTEM: "on a system", f"{_SYSTEM}/queues/{{queue}}": "from a queue"}
+_REASON = _object(
+    {"reason": {"type": "string", "pattern": r"^[ -~]*[!-~][ -~]*$", "maxLength": 500}}, "reason"
+)
 _FOLLOW = Parameter("follow", _TRUTH, "until the job's end")
 _OFFSET = Parameter("offset", _whole_number(None), "bytes from the start, or from the end if negative")
 _SECONDS = Parameter("timeout", {"type": "number", "minimum": 0}, "seconds; at most 300")
@@ -176,6 +180,12 @@ ROUTES: tuple[Route, ...] = (
           (*_PAGE, _DEFAULT)),
     Route("GET", _SYSTEM, systems.system, "An execution system", wire.System),
     Route("GET", f"{_SYSTEM}/queues", systems.queues, "Its queues", wire.Queue, True, _PAGE),
+    *(Route("POST", f"{at}/drain", systems.drain_it, f"Start no more jobs {where}", wire.System, body=_REASON,
+            body_required=True) for at, where in _DRAINED.items()),
+    *(Route("POST", f"{at}/resume", systems.resume, f"Start jobs {where} again", wire.System,
+            body=_object({})) for at, where in _DRAINED.items()),
+    Route("GET", f"{_SYSTEM}/drains", systems.drains, "What was drained there, by whom and why", wire.Drain,
+          True, _PAGE),
     Route("GET", "/profiles/v2/{username}", systems.profile, "A person; `me` is the caller", wire.Profile),
     Route("GET", "/events", jobs.events, "Changes of all jobs that the caller may see, as they happen", None,
           stream="application/x-ndjson"),

@@ -179,6 +179,24 @@ class File(Wire):
     links: SelfLink = Field(alias="_links")
 
 
+class Drained(Wire):
+    """No waiting job starts there: since when, who said so, and why."""
+
+    at: str
+    by: str
+    reason: str
+
+
+class Drain(Wire):
+    system: str
+    queue: str | None = Field(description="null: all of the system")
+    reason: str
+    began: str
+    began_by: str
+    ended: str | None
+    ended_by: str | None
+
+
 class Queue(Wire):
     """-1: no limit."""
 
@@ -186,6 +204,7 @@ class Queue(Wire):
     mapped_name: str
     description: str
     default: bool
+    drained: Drained | None
     max_jobs: int
     max_user_jobs: int
     max_nodes: int
@@ -211,7 +230,8 @@ class SystemSummary(Wire):
     name: str
     type: Literal["EXECUTION"]
     description: str
-    status: Literal["UP", "DOWN"]
+    status: Literal["UP", "DOWN", "MAINTENANCE"]
+    drained: Drained | None
     public: bool
     default: bool
     links: SelfLink = Field(alias="_links")

@@ -34,7 +34,7 @@ VERBS = {
     "resubmit": ("resubmit", "submit the same again, as a new job"),
     "resolve": ("resolve", "say where a job is that jobd cannot find by itself"),
     "systems": ("systems", "where jobs can run"),
-    "queues": ("systems", "the queues of a system"),
+    "queues": ("systems", "the queues of a system; drain and resume them"),
     "doctor": ("doctor", "look for what is wrong with this set-up"),
     "version": ("version", "the versions of jobctl and of the daemon"),
     "dial-stdio": ("dial", "connect standard input and output with the daemon, for a jobctl far away"),

@@ -291,6 +291,19 @@ class Client:
         result: Jobs = self._ask("GET", f"/systems/v2/{quote(system)}/queues")
         return result
 
+    def drain(self, system: str, reason: str, queue: str = "") -> Job:
+        """Start no more waiting jobs there; for root, admins, and on your own daemon. The system comes
+        back."""
+        return self._change("POST", f"{_place(system, queue)}/drain", {"reason": reason})
+
+    def resume(self, system: str, queue: str = "") -> Job:
+        """The opposite of drain. Raises Conflict for what is not drained."""
+        return self._change("POST", f"{_place(system, queue)}/resume")
+
+    def drains(self, system: str) -> Iterator[Job]:
+        """What was drained there, by whom and why, the latest first."""
+        return self._pages(f"/systems/v2/{quote(system)}/drains", {}, None)
+
     def me(self) -> Job:
         """Who the daemon takes you for."""
         result: Job = self._ask("GET", "/profiles/v2/me")
@@ -523,6 +536,11 @@ def follow_log(client: Client, job_id: str, stream: str, offset: int) -> Iterato
             continue
         finally:
             client._give_back(reply)
+
+
+def _place(system: str, queue: str) -> str:
+    path = f"/systems/v2/{quote(system)}"
+    return f"{path}/queues/{quote(queue)}" if queue else path
 
 
 def plain_request(command: Sequence[str], fields: Mapping[str, Any], away: bool = False) -> dict[str, Any]:

@@ -5,23 +5,22 @@ One after the other, the first that holds is the one that is told.
 
 from __future__ import annotations
 
-import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from jobd.config import Queue, System
-from jobd.store import drains
+from jobd.store import drains, queries
 from jobd.store.job import Job
 from jobd.store.queries import Held, Line
 
 
 class Bars:
     def __init__(
-        self, sql: sqlite3.Connection, system: System, held: Iterable[Held], full: Mapping[str, str]
+        self, sql: queries.Connection, system: System, held: Iterable[Held], full: Mapping[str, str]
     ) -> None:
         """`full`: by user, in words, where there is too little room for their jobs."""
         self._system = system
-        self._drained = {drain.queue: drain for drain in drains.in_force(sql, system.id)}
+        self._drained = {one.queue: one for one in drains.in_force(sql) if one.system == system.id}
         self._full = full
         self._all: Counter[str] = Counter()
         self._of_user: Counter[tuple[str, str]] = Counter()

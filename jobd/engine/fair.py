@@ -19,7 +19,6 @@ single job have the same claim to the next slot that is free.
 from __future__ import annotations
 
 import heapq
-import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -83,7 +82,7 @@ class Shares:
 class Lines:
     """The lines of a system, each with its first job; `next` says whose turn it is."""
 
-    def __init__(self, sql: sqlite3.Connection, system: System, held: list[Held], past: Past, now: float):
+    def __init__(self, sql: queries.Connection, system: System, held: list[Held], past: Past, now: float):
         self._past = past
         self._shares = Shares(system.slots, held)
         self._priorities = {queue.name: queue.priority for queue in system.queues}

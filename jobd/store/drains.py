@@ -44,8 +44,8 @@ def end(tx: Transaction, system: str, queue: str, by: str) -> bool:
     return bool(done.rowcount)
 
 
-def in_force(sql: sqlite3.Connection, system: str) -> list[Drain]:
-    return [Drain(*row) for row in sql.execute(f"{_SELECT} WHERE system = ? AND ended IS NULL", (system,))]
+def in_force(sql: sqlite3.Connection) -> list[Drain]:
+    return [Drain(*row) for row in sql.execute(f"{_SELECT} WHERE ended IS NULL")]
 
 
 def history(sql: sqlite3.Connection, system: str, limit: int, offset: int) -> list[Drain]:

@@ -1,0 +1,138 @@
+"""Sharing a machine, on a real daemon: drained and resumed, GPUs handed out once, and its limits told."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobd.config import Settings, System
+from jobd.errors import Conflict, Forbidden, Invalid, NotFound
+from jobd.verbs.desk import Caller
+from jobd.verbs.drain import _manage
+from tests.daemon import RunningDaemon, until
+from tests.talk import ask
+
+TWO_QUEUES = """
+systems:
+  - id: local
+    slots: {processors: 4}
+    queues: [{name: default}, {name: other}]
+"""
+
+
+# ---- drain and resume
+
+
+def test_drained_by_whom_and_why_is_told_everywhere_and_outlives_the_daemon(short_dir: Path) -> None:
+    with RunningDaemon(short_dir, TWO_QUEUES) as daemon:
+        client = daemon.client()
+        me = client.me()["username"]
+        runs = daemon.submit("sleep", "1000")
+        daemon.in_status(runs["id"], "RUNNING")
+        done = daemon.jobctl("queues", "drain", "local", "--reason", "new disks")
+        assert (done.returncode, done.stdout) == (0, "local starts no more jobs\n"), done.stderr
+        waits = daemon.submit("true")
+        words = f"local was drained by {me}: new disks"
+        until(lambda: client.show(waits["id"])["reason"] == words)
+        daemon.kill9()
+        daemon.start()
+        shown = client.show(waits["id"])
+        assert (shown["status"], client.show(runs["id"])["status"]) == ("PENDING", "RUNNING")
+        assert until(lambda: client.show(waits["id"])["reason"] == words)
+        assert client.why(waits["id"])["why"] == f"{words}."
+        (system,) = client.systems()
+        assert (system["status"], system["drained"]["by"]) == ("MAINTENANCE", me)
+        whole = ask(daemon.socket, "GET", "/systems/v2/local").result
+        assert (whole["status"], whole["available"]) == ("MAINTENANCE", False)
+        assert f"drained by {me}" in daemon.jobctl("systems").stdout
+        assert "new disks" in daemon.jobctl("list").stdout
+        assert daemon.jobctl("queues", "resume", "local").returncode == 0
+        assert daemon.ended(waits["id"])["status"] == "FINISHED"
+        (entry,) = client.drains("local")
+        assert (entry["queue"], entry["beganBy"], entry["endedBy"]) == (None, me, me)
+        assert "new disks" in daemon.jobctl("queues", "history", "local").stdout
+        with pytest.raises(Conflict):
+            client.resume("local")
+
+
+def test_one_queue_is_drained_and_the_others_go_on(short_dir: Path) -> None:
+    with RunningDaemon(short_dir, TWO_QUEUES) as daemon:
+        client = daemon.client()
+        client.drain("local", "for a course", "other")
+        waits = daemon.submit("true", batchQueue="other")
+        assert daemon.run("true")["status"] == "FINISHED"
+        assert client.show(waits["id"])["status"] == "PENDING"
+        assert [bool(queue["drained"]) for queue in client.queues("local")] == [False, True]
+        assert ask(daemon.socket, "GET", "/systems/v2/local").result["status"] == "UP"
+        listed = json.loads(daemon.jobctl("queues", "--json", "local").stdout.splitlines()[1])
+        assert listed["drained"]["reason"] == "for a course"
+        client.resume("local", "other")
+        assert daemon.ended(waits["id"])["status"] == "FINISHED"
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["drain", "local"], 2),
+        (["drain", "nowhere", "--reason", "x"], 66),
+        (["drain", "local/none", "--reason", "x"], 66),
+        (["drain"], 2),
+        (["resume", "local"], 1),
+        (["local", "more"], 2),
+    ],
+)
+def test_what_cannot_be_drained_or_resumed(daemon: RunningDaemon, words: list[str], code: int) -> None:
+    done = daemon.jobctl("queues", *words)
+    assert done.returncode == code, done.stderr
+    assert done.stderr
+
+
+@pytest.mark.parametrize(
+    ("body", "field"), [({"reason": " "}, "reason"), ({"reason": "a\nb"}, "reason"), ({"why": "x"}, "why")]
+)
+def test_a_drain_needs_a_reason_of_one_line(daemon: RunningDaemon, body: Any, field: str) -> None:
+    answer = ask(daemon.socket, "POST", "/systems/v2/local/drain", body)
+    assert (answer.code, answer.fields) == (400, [field])
+
+
+def test_who_may_drain() -> None:
+    class Desk:
+        def __init__(self, mode: str) -> None:
+            self.settings = Settings(mode=mode, state_dir="/s", socket="/s/s", systems=(System(id="local"),))
+
+    person, admin = Caller(1000, 1000, "ada"), Caller(1001, 1000, "root", admin=True)
+    for mode, caller in (("user", person), ("user", admin), ("system", admin)):
+        assert _manage(Desk(mode), caller, "local", "").id == "local"  # type: ignore[arg-type]
+    with pytest.raises(Forbidden):
+        _manage(Desk("system"), person, "local", "")  # type: ignore[arg-type]
+    with pytest.raises(NotFound):
+        _manage(Desk("system"), person, "elsewhere", "")  # type: ignore[arg-type]
+
+
+# ---- GPUs
+
+
+def test_gpus_are_handed_out_once_and_the_others_are_not_seen(short_dir: Path) -> None:
+    config = "systems: [{id: local, slots: {processors: 8, gpus: [1, 3]}}]\n"
+    show = "echo $CUDA_DEVICE_ORDER: $CUDA_VISIBLE_DEVICES = $JOBD_GPUS; sleep 1000"
+    with RunningDaemon(short_dir, config) as daemon:
+        client = daemon.client()
+
+        def says(*names: str, **request: Any) -> tuple[str, str]:
+            job = daemon.submit("sh", "-c", show, environment={"CUDA_VISIBLE_DEVICES": "0,1,2,3"}, **request)
+            return job["id"], until(lambda: b"".join(client.logs(job["id"])).decode())
+
+        first, told = says(gpus=1)
+        assert told == "PCI_BUS_ID: 1 = 1\n"
+        assert says(gpus=1)[1] == "PCI_BUS_ID: 3 = 3\n"
+        assert says()[1] == "PCI_BUS_ID: =\n", "whoever asked for none sees none"
+        third = daemon.submit("true", gpus=1)
+        until(lambda: client.show(third["id"])["reason"] == "Waits for free GPUs.")
+        client.kill(first)
+        assert daemon.ended(third["id"])["gpuIndices"] == [1]
+        with pytest.raises(Invalid, match=r"gpus: 3 is more than local has \(expected at most 2\)"):
+            daemon.submit("true", gpus=3)
+        assert ask(daemon.socket, "GET", "/systems/v2/local").result["slots"]["gpuIndices"] == [1, 3]
