@@ -310,6 +310,8 @@ class Settings(_Model):
     idle_timeout: Interval = 15.0
     """Seconds after which an idle connection is closed."""
     max_jobs_per_request: Count = 10_000
+    max_active_jobs: CountLimit = 20_000
+    """Of one user, waiting and running together; more of them are refused until some are over."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     containment: Literal["auto", "cgroup", "subreaper", "group"] = "auto"
     cgroup_parent: AbsolutePath | None = None

@@ -87,6 +87,12 @@ class Unavailable(JobdError):
         """Seconds after which a second try makes sense."""
 
 
+class TooMany(Unavailable):
+    """You have as much at once as one person may have: go on when some of it is over."""
+
+    code = 429
+
+
 class Refused(JobdError):
     """A backend's final word: this job will never be taken. The message is the system's own. Ends the job, is
     not HTTP."""

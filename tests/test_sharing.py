@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from jobd.config import Settings, System
-from jobd.errors import Conflict, Forbidden, Invalid, NotFound
+from jobd.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable
 from jobd.verbs.desk import Caller
 from jobd.verbs.drain import _manage
+from tests import past
 from tests.daemon import RunningDaemon, until
 from tests.talk import ask
 
@@ -136,3 +138,51 @@ def test_gpus_are_handed_out_once_and_the_others_are_not_seen(short_dir: Path) -
         with pytest.raises(Invalid, match=r"gpus: 3 is more than local has \(expected at most 2\)"):
             daemon.submit("true", gpus=3)
         assert ask(daemon.socket, "GET", "/systems/v2/local").result["slots"]["gpuIndices"] == [1, 3]
+
+
+# ---- as much as one person may have
+
+
+def test_more_than_one_may_have_is_429_until_some_are_over(short_dir: Path) -> None:
+    with RunningDaemon(short_dir, f"maxActiveJobs: 3\n{TWO_QUEUES}") as daemon:
+        client = daemon.client()
+        request = {"name": "x", "command": ["sleep", "1000"]}
+        jobs = client.submit_many([request] * 3, key="first")
+        answer = ask(daemon.socket, "POST", "/jobs/v2", request)
+        assert (answer.code, answer.headers["Retry-After"]) == (429, "10")
+        assert "has 3 jobs that are not over, of at most 3: 1 more must wait" in answer.json["message"]
+        again = client.submit_many([request] * 3, key="first")
+        assert [job["id"] for job in again] == [job["id"] for job in jobs], "what was taken is no new job"
+        with pytest.raises(Unavailable) as refused, daemon.client(patience=0) as impatient:
+            impatient.submit(["true"])
+        assert (refused.value.code, refused.value.retry_after) == (429, 10)
+        assert ask(daemon.socket, "POST", "/jobs/v2", [request] * 4).code == 400
+        client.kill(jobs[0]["id"])
+        assert ask(daemon.socket, "POST", "/jobs/v2", request).code == 201
+
+
+@pytest.mark.slow
+def test_ten_thousand_at_a_time_and_the_daemon_answers(short_dir: Path) -> None:
+    """Others are heard while they are taken, and each of them can say why it waits."""
+    with RunningDaemon(short_dir, TWO_QUEUES) as daemon:
+        request = {"name": "x", "command": ["sleep", "1000"]}
+        done = threading.Event()
+
+        def submit() -> None:
+            daemon.client().submit_many([request] * 10_000)
+            done.set()
+
+        thread = threading.Thread(target=submit)
+        thread.start()
+        client, answers = daemon.client(), 0
+        while not done.is_set():
+            client.health()
+            answers += 1
+        thread.join()
+        assert answers > 5
+        until(lambda: len(list(client.list({"status": "RUNNING"}))) == 4)
+        waiting = list(client.list({"status.in": "PENDING,STAGED"}, limit=200))
+        assert [job["status"] for job in waiting].count("STAGED") <= 1
+        assert {job["reason"] for job in waiting} == {"Waits for free processors."}
+        daemon.kill9()
+        past.forget_waiting(daemon.state / "jobd.db")

@@ -339,6 +339,7 @@ LINE = queries.Line("default", "alice", False, False)
         lambda sql: queries.held(sql, "local"),
         lambda sql: queries.held_gpus(sql, "local"),
         lambda sql: queries.active(sql),
+        lambda sql: queries.active_of(sql, "alice"),
         lambda sql: queries.history(sql, 1, 10, 0, False),
     ],
 )

@@ -112,6 +112,16 @@ def active(sql: sqlite3.Connection) -> dict[str, int]:
     )
 
 
+def active_of(sql: sqlite3.Connection, owner: str) -> int:
+    """How many jobs of that user are not over."""
+    statement = (
+        "SELECT count(*) FROM job WHERE owner = ? AND hidden IN (0, 1)"  # as the index has it
+        f" AND status IN ({_marks(ACTIVE)})"
+    )
+    (number,) = sql.execute(statement, (owner, *ACTIVE)).fetchone()
+    return int(number)
+
+
 def lost(sql: sqlite3.Connection, system: str, since: float) -> list[Job]:
     """Jobs that ended as LOST after that time: late evidence may still correct them."""
     return jobs(sql, "condition = 'LOST' AND ended > ? AND system = ? AND tag IS NOT NULL", (since, system))

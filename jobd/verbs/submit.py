@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from jobd.errors import Conflict, Fault, Forbidden, Invalid
+from jobd.errors import Conflict, Fault, Forbidden, Invalid, TooMany
 from jobd.people import known
 from jobd.store import moves, queries
 from jobd.store.job import Job, new_id, slug
@@ -20,6 +20,7 @@ from jobd.verbs.place import place
 from jobd.verbs.request import COMMAND_APP, JobRequest, read
 
 _LONGEST_KEY = 255
+_RETRY_AFTER = 10.0
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Key:
 
 async def submit(desk: Desk, caller: Caller, bodies: Sequence[object], key: Key | None = None) -> list[Job]:
     """The new jobs, or those that the same key made before. Raises Invalid (every fault of every request),
-    Forbidden, Conflict."""
+    Forbidden, Conflict, TooMany."""
     check_person(desk, caller)
     if len(bodies) > desk.settings.max_jobs_per_request:
         raise Invalid(
@@ -56,7 +57,10 @@ async def keep(
     """Puts new jobs on disk, and rings the engine's bell. Also what resubmit ends with."""
     if key and len(key.key) > _LONGEST_KEY:
         raise Invalid(Fault("Idempotency-Key", "it is too long", f"at most {_LONGEST_KEY} characters"))
-    jobs = await desk.store.write(lambda tx: _write(tx, caller, drafts, environments, key, description))
+    most = desk.settings.max_active_jobs
+    if most is not None and len(drafts) > most:
+        raise Invalid(f"{len(drafts)} jobs in one request (expected at most {most}, as maxActiveJobs says)")
+    jobs = await desk.store.write(lambda tx: _write(tx, caller, drafts, environments, key, description, most))
     for system in {job.system for job in jobs}:
         desk.engine.submitted(system)
     return jobs
@@ -132,9 +136,11 @@ def _write(
     environments: Mapping[str, str],
     key: Key | None,
     description: str,
+    most: int | None,
 ) -> list[Job]:
     if key and (before := _repeated(tx, caller, key)):
         return before
+    _check_room(tx, caller, len(drafts), most)
     for digest, text in environments.items():
         tx.sql.execute("INSERT OR IGNORE INTO environment (digest, body) VALUES (?, ?)", (digest, text))
     jobs = [replace(job, seq=moves.insert(tx, job, caller.name, description)) for job in drafts]
@@ -144,6 +150,17 @@ def _write(
             (caller.name, key.key, key.digest, dump([job.id for job in jobs]), time.time()),
         )
     return jobs
+
+
+def _check_room(tx: Transaction, caller: Caller, more: int, most: int | None) -> None:
+    if most is None:
+        return
+    active = queries.active_of(tx.sql, caller.name)
+    if active + more > most:
+        raise TooMany(
+            f"{caller.name} has {active} jobs that are not over, of at most {most}: {more} more must wait",
+            _RETRY_AFTER,
+        )
 
 
 def _repeated(tx: Transaction, caller: Caller, key: Key) -> list[Job] | None:
