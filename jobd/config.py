@@ -227,6 +227,8 @@ class System(_Model):
     )
     work_dir: str = ""
     """Where jobd makes a directory for each job; may hold ${OWNER} and ${HOME} (see `work_root`)."""
+    min_free: SizeLimit = 100 * units.MB
+    """Bytes that must be free where `work_dir` is before a job starts; None: none need be."""
     options: Mapping[str, Any] = Field(default_factory=dict)
     """For the backend alone."""
     concurrency: Annotated[Count, Field(le=64)] = Field(

@@ -4,6 +4,8 @@ a cost that grows with those who wait."""
 from __future__ import annotations
 
 import asyncio
+import os
+import pwd
 from collections import Counter
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
@@ -14,6 +16,7 @@ import pytest
 from jobd.config import Queue, Slots, System
 from jobd.engine.admit import admit, why
 from jobd.engine.fair import Past
+from jobd.engine.room import admins_part, short
 from jobd.status import Status
 from jobd.store import drains, moves, queries
 from jobd.store.job import Job
@@ -268,6 +271,28 @@ def test_a_system_that_queues_by_itself_gets_all_and_by_turns(machine: Machine) 
     machine.submit("alice", 10)
     machine.submit("bob", 10)
     assert owners(machine.turn()) == {"alice": 3, "bob": 3}
+
+
+@pytest.mark.parametrize(
+    ("work_dir", "looked_at"),
+    [
+        ("${HOME}/jobd", "{home}"),
+        ("/scratch/${OWNER}/jobs", "/scratch/{owner}"),
+        ("/scratch/lab-${OWNER}-x/jobs", "/scratch/lab-{owner}-x"),
+        ("/scratch/jobs", "/scratch/jobs"),
+    ],
+)
+def test_room_is_looked_for_no_deeper_than_the_admin_wrote(work_dir: str, looked_at: str) -> None:
+    system, me = System(id="local", work_dir=work_dir), pwd.getpwuid(os.geteuid())
+    assert admins_part(system, me.pw_name) == looked_at.format(home=me.pw_dir, owner=me.pw_name)
+    assert admins_part(system, "nobody-of-that-name") == ""
+
+
+def test_room_is_that_of_the_nearest_directory_that_is_there(tmp_path: Path) -> None:
+    me = pwd.getpwuid(os.geteuid()).pw_name
+    for least, told in ((1, False), (1 << 60, True)):
+        system = System(id="local", work_dir=f"{tmp_path}/not/there", min_free=least)
+        assert bool(short(system, [me])) is told
 
 
 # ---- cost

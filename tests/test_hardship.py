@@ -170,7 +170,7 @@ def submitted_until_refused(daemon: RunningDaemon) -> tuple[list[str], str]:
 @needs_root
 def test_a_log_that_fills_its_disk_is_the_jobs_own_trouble(short_dir: Path) -> None:
     work = short_dir / "work"
-    config = f"systems: [{{id: local, workDir: {work}}}]\n"
+    config = f"systems: [{{id: local, workDir: {work}, minFree: -1}}]\n"
     with SmallDisk(short_dir, work, "1m", config) as daemon:
         full = daemon.run("sh", "-c", "head -c 10000000 /dev/zero || exit 9")
         assert (full["status"], full["exitCode"]) == ("FAILED", 9)
@@ -181,6 +181,20 @@ def test_a_log_that_fills_its_disk_is_the_jobs_own_trouble(short_dir: Path) -> N
         daemon.client().delete(full["id"])
         shutil.rmtree(daemon.inside(Path(full["outputPath"])))
         assert daemon.run("sh", "-c", "exit 4")["exitCode"] == 4
+
+
+@needs_root
+def test_no_job_starts_where_there_is_no_room_for_it(short_dir: Path) -> None:
+    work = short_dir / "work"
+    config = f"sweep: 1\nsystems: [{{id: local, workDir: {work}, minFree: 512KB}}]\n"
+    with SmallDisk(short_dir, work, "1m", config) as daemon:
+        assert daemon.run("true")["status"] == "FINISHED"
+        daemon.fill()
+        job = daemon.submit("true")
+        until(lambda: "Waits for room" in daemon.client().show(job["id"])["reason"])
+        assert daemon.client().show(job["id"])["status"] == "PENDING"
+        daemon.empty()
+        assert daemon.ended(job["id"])["status"] == "FINISHED"
 
 
 # the runtime directory

@@ -46,6 +46,8 @@ class Lane:
         self.past = Past()
         self.waits: dict[Line, str] = {}
         """Why each line waits, as of the last turn."""
+        self.looking: asyncio.Future[dict[str, str]] | None = None
+        """The look for room on the disks that is under way."""
         self.killing: set[str] = set()
         """Tags whose kill is being carried out."""
         self.polling = asyncio.Lock()

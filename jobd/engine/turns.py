@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 
-from jobd.engine import admit, handover, kill
+from jobd.engine import admit, handover, kill, room
 from jobd.engine.lane import Lane
 from jobd.engine.poll import forget, poll
 from jobd.errors import JobdError
@@ -18,6 +18,7 @@ _KEEP_EVIDENCE = 600.0
 """Seconds for which what a backend keeps of a job stays there after its end is in the store."""
 _MOST_FORGOTTEN = 1000
 _AFTER_A_FAULT = 1.0
+_LONGEST_LOOK = 5.0
 
 log = logging.getLogger(__name__)
 
@@ -33,12 +34,31 @@ async def start(lane: Lane) -> None:
 async def start_waiting(lane: Lane) -> None:
     """Hands over the jobs that may start now."""
     async with lane.admitting:
-        admitted = await lane.store.write(lambda tx: admit.admit(tx, lane.system, time.time(), lane.past))
+        full = await _short_of_room(lane)
+        admitted = await lane.store.write(
+            lambda tx: admit.admit(tx, lane.system, time.time(), lane.past, full)
+        )
         lane.waits = admitted.waits
         for job in admitted.jobs:
             handover.begin(lane, job)
     if admitted.more:
         lane.bell.set()
+
+
+async def _short_of_room(lane: Lane) -> dict[str, str]:
+    """By user, in words. A file system that does not answer holds up nothing but that question."""
+    if lane.system.min_free is None:
+        return {}
+    if lane.looking is None or lane.looking.done():
+        lane.looking = asyncio.ensure_future(lane.call(_look_for_room, lane))
+    done, _ = await asyncio.wait([lane.looking], timeout=_LONGEST_LOOK)
+    return lane.looking.result() if done else {}
+
+
+def _look_for_room(lane: Lane) -> dict[str, str]:
+    """Runs in a thread of the lane."""
+    owners = lane.store.query(lambda sql: {line.owner for line in queries.lines(sql, lane.system.id)})
+    return room.short(lane.system, owners)
 
 
 async def listen(lane: Lane) -> None:
