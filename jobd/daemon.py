@@ -28,7 +28,7 @@ from typing import Any
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 import jobd
-from jobd import config
+from jobd import backup, config
 from jobd.api.app import make_app
 from jobd.api.listener import Listener
 from jobd.api.serve import Server
@@ -55,6 +55,9 @@ log = logging.getLogger("jobd")
 
 
 def main(argv: list[str] | None = None) -> int:
+    argv = sys.argv[1:] if argv is None else argv
+    if argv[:1] in (["backup"], ["restore"]):
+        return backup.main(argv)
     arguments = _parser().parse_args(argv)
     if arguments.verb == "check-config":
         return _check(arguments)
@@ -80,7 +83,11 @@ def main(argv: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="jobd", description="The job daemon. jobctl is what people use.")
     parser.add_argument(
-        "verb", nargs="?", choices=["check-config"], help="say what is wrong with the configuration"
+        "verb",
+        nargs="?",
+        choices=["check-config", "backup", "restore"],
+        help="say what is wrong with the configuration; copy the store, or bring a copy back"
+        " (`jobd backup --help` says more)",
     )
     parser.add_argument("--config", type=Path, metavar="FILE", help="instead of the usual one")
     parser.add_argument(

@@ -11,7 +11,8 @@ search may still name it (`KNOWN_WORDS`).
                 looked up, not repeated
     QUEUED      the system has it and has not started it
     RUNNING     its first process runs; falls back to QUEUED when a scheduler requeues it
-    PAUSED      held, by a person or in its system's queue; release returns it to where it was
+    PAUSED      held, by a person, in its system's queue, or because only a person can say whether it has run;
+                release returns it to where it was
     FINISHED, FAILED, STOPPED   over; STOPPED means killed
 """
 
@@ -37,7 +38,7 @@ _ENDINGS = (Status.FINISHED, Status.FAILED, Status.STOPPED)
 MOVES: dict[Status, tuple[Status, ...]] = {
     Status.PENDING: (Status.STAGED, Status.SUBMITTING, Status.PAUSED, Status.FAILED, Status.STOPPED),
     Status.STAGED: (Status.SUBMITTING, Status.PAUSED, Status.FAILED, Status.STOPPED),
-    Status.SUBMITTING: (Status.STAGED, Status.QUEUED, Status.RUNNING, *_ENDINGS),
+    Status.SUBMITTING: (Status.STAGED, Status.PAUSED, Status.QUEUED, Status.RUNNING, *_ENDINGS),
     Status.QUEUED: (Status.RUNNING, Status.PAUSED, *_ENDINGS),
     Status.RUNNING: (Status.QUEUED, Status.PAUSED, *_ENDINGS),
     Status.PAUSED: (Status.PENDING, Status.STAGED, Status.QUEUED, Status.RUNNING, *_ENDINGS),

@@ -21,7 +21,7 @@ LEVELS = [
     {"keeper"},
     {"store", "backends"},
     {"verbs", "engine"},
-    {"api", "client"},
+    {"api", "client", "backup"},
     {"cli", "daemon"},
 ]
 """From the ground up. A room may import what is on lower levels, and nothing of its own level but itself."""

@@ -20,6 +20,7 @@ from jobd.engine.ticket import ticket
 from jobd.errors import Refused, Unavailable
 from jobd.status import Condition, Status
 from jobd.store import moves, queries
+from jobd.store.backup import RESTORED
 from jobd.store.job import Job
 from jobd.store.writer import Transaction
 
@@ -147,7 +148,7 @@ async def _refuse(lane: Lane, job: Job, words: str) -> None:
 
 def _never_taken(tx: Transaction, job: Job, not_before: float) -> None:
     """It is free to be handed over again under a new tag, after a pause that grows with each attempt, unless
-    somebody has stopped it meanwhile (T7)."""
+    somebody has stopped it meanwhile (T7). Of what a backup brought back nobody knows that: it is held."""
     current = queries.job(tx.sql, job.id)
     if current is None or (current.status, current.attempt) != (Status.SUBMITTING, job.attempt):
         return
@@ -157,5 +158,14 @@ def _never_taken(tx: Transaction, job: Job, not_before: float) -> None:
         words, by = "Killed before its system took it.", current.kill_asked_by or moves.DAEMON
         moves.move(tx, current, Status.STOPPED, words, by, reason="", **facts)
         return
+    if doubt := current.details.get(RESTORED):
+        words = f"{current.system} knows nothing of it. {doubt}"
+        facts |= {"held_from": Status.STAGED, "details": _without(current.details, RESTORED)}
+        moves.move(tx, current, Status.PAUSED, words, reason=words, **facts)
+        return
     words = "Its system never took it: it is handed over again."
     moves.move(tx, current, Status.STAGED, words, reason=words, not_before=not_before, **facts)
+
+
+def _without(details: dict[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in details.items() if key != name}

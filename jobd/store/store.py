@@ -114,7 +114,7 @@ def open_store(state_dir: Path) -> Store:
     db = database(path)
     try:
         with disk_errors():
-            _bring_up_to_date(db, path)
+            bring_up_to_date(db, path)
     except DatabaseError as error:
         raise Invalid(f"{path} is not a store of jobd's: {error}") from error
     finally:
@@ -122,7 +122,9 @@ def open_store(state_dir: Path) -> Store:
     return Store(path)
 
 
-def _bring_up_to_date(db: SqliteDatabase, path: Path) -> None:
+def bring_up_to_date(db: SqliteDatabase, path: Path) -> None:
+    """Raises Invalid for another program's file (`path`, in words) and for one that is newer than this
+    program."""
     _refuse_strangers(db, path)
     runner = Runner(db, str(_MIGRATIONS))
     unknown = [step.name for step in runner.status() if step.path is None]
