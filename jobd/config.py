@@ -78,6 +78,15 @@ def _no_limit(value: object) -> object:
     return None if value == -1 and not isinstance(value, bool) else value
 
 
+def _time_of_day(value: object) -> object:
+    found = re.fullmatch(r"([01]\d|2[0-3]):([0-5]\d)", value, re.ASCII) if isinstance(value, str) else None
+    if found:
+        return int(found[1]), int(found[2])
+    if isinstance(value, str | int | float):
+        raise _Wrong(f"{units.shown(value)} is no time of day", '"HH:MM" in quotes, for example "03:30"')
+    return value
+
+
 def _variable(value: object) -> object:
     """Numbers are fine in an environment; what true, 1.10 or null should look like there is for the admin
     to say."""
@@ -314,6 +323,8 @@ class Settings(_Model):
     max_jobs_per_request: Count = 10_000
     max_active_jobs: CountLimit = 20_000
     """Of one user, waiting and running together; more of them are refused until some are over."""
+    upkeep_at: Annotated[tuple[int, int] | None, BeforeValidator(_time_of_day)] = (3, 30)
+    """Hour and minute, in the machine's time, at which the store is looked after; None: never."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     containment: Literal["auto", "cgroup", "subreaper", "group"] = "auto"
     cgroup_parent: AbsolutePath | None = None

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from apscheduler.triggers.cron import CronTrigger
 
 import jobd
 from jobd import backup, config
@@ -140,6 +141,8 @@ class Daemon:
         self._settings = settings
         self._read_again = read_again
         self._started = time.time()
+        self._lag = 0.0
+        """Seconds by which the event loop came too late to the last look."""
         self._end = asyncio.Event()
         self._fault: JobdError | None = None
         """Why it ends, where that was not a signal."""
@@ -208,6 +211,7 @@ class Daemon:
             "socket": str(settings.socket),
             "configFile": str(settings.config_file) if settings.config_file else None,
             "started": self._started,
+            "lag": self._lag,
             "containment": self._persons.doctor(),
         }
 
@@ -229,13 +233,26 @@ class Daemon:
             self._engine.swept_every(system.id, seconds)
             self._timers.add_job(self._engine.sweep, "interval", [system.id], seconds=seconds)
         self._timers.add_job(self._engine.clear_up, "interval", seconds=_CLEAR_UP_EVERY)
+        if self._settings.upkeep_at:
+            hour, minute = self._settings.upkeep_at
+            self._timers.add_job(self._look_after_store, CronTrigger(hour=hour, minute=minute))
+
+    async def _look_after_store(self) -> None:
+        try:
+            await self._store.upkeep()
+        except JobdError as error:
+            log.warning("the store could not be looked after: %s", error)
+        if self._store.damage:
+            log.error("the store is damaged: %s; `jobd restore` brings a backup back", self._store.damage)
 
     async def _watch(self) -> None:
         """What a timer of the wall clock cannot see: that the clock was set, and that the socket or the
         state directory was removed under us."""
         offset = time.time() - time.monotonic()
         while True:
+            asleep = time.monotonic()
             await asyncio.sleep(_WATCH_EVERY)
+            self._lag = max(0.0, time.monotonic() - asleep - _WATCH_EVERY)
             now = time.time() - time.monotonic()
             if abs(now - offset) > _CLOCK_STEP:
                 log.warning("the clock was set by %+.0f seconds", now - offset)

@@ -145,10 +145,8 @@ def test_T2_what_waited_at_the_backup_is_held_and_runs_only_if_a_person_says_so(
         client = daemon.client()
         blocker = daemon.submit("sleep", "1000")
         daemon.in_status(blocker["id"], "RUNNING")
-        ran, waits, paused = (
-            daemon.submit("sh", "-c", f"echo run >> {short_dir}/{name}")
-            for name in ("ran", "waits", "paused")
-        )
+        names = ("ran", "waits", "paused")
+        ran, waits, paused = (daemon.submit("sh", "-c", f"echo run >> {short_dir}/{one}") for one in names)
         client.hold(paused["id"])
         daemon.in_status(ran["id"], "STAGED")
         file = backed_up(daemon)
@@ -168,7 +166,7 @@ def test_T2_what_waited_at_the_backup_is_held_and_runs_only_if_a_person_says_so(
             assert "STORE_RESTORED" in [event["status"] for event in client.history(job["id"])]
         client.release(waits["id"])
         daemon.ended(waits["id"])
-        runs = {name: (short_dir / name).read_text().count("run") for name in ("ran", "waits", "paused")}
+        runs = {one: (short_dir / one).read_text().count("run") for one in names}
         assert runs == {"ran": 1, "waits": 2, "paused": 1}
 
 

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 LEVELS = [
-    {"errors", "units", "notify", "status", "machine", "people"},
+    {"errors", "units", "notify", "status", "machine", "people", "figures"},
     {"yamlfile"},
     {"places"},
     {"layers"},

@@ -1,11 +1,10 @@
-"""The daemon itself: is it well, what does it count, how does it hold jobs, and what can be asked of it."""
+"""The daemon itself: is it well, how does it hold jobs, and what can be asked of it."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import time
-from collections.abc import Iterable
+from collections.abc import Iterator
 
 from aiohttp import web
 
@@ -13,23 +12,42 @@ from jobd import __version__
 from jobd.api import present
 from jobd.api.call import Call
 from jobd.api.envelope import Answer
-from jobd.store import queries
+from jobd.units import MB, format_size
+
+_LITTLE = 100 * MB
 
 
 async def health(call: Call) -> Answer:
-    """Answers when the store does."""
-    await call.desk.store.read(lambda sql: sql.execute("SELECT 1").fetchone())
-    settings = call.desk.settings
+    """503 when the store cannot be read, or still not be written. What else is wrong makes it DEGRADED, and
+    is told to those whom the daemon serves."""
+    store, settings = call.desk.store, call.desk.settings
+    await store.read(lambda sql: sql.execute("SELECT 1").fetchone())
+    if store.trouble:
+        await store.probe()
+    troubles = list(_troubles(call))
     return Answer(
         {
             "version": __version__,
-            "status": "UP",
+            "status": "DEGRADED" if troubles else "UP",
             "mode": settings.mode,
             "pid": os.getpid(),
             "socket": str(settings.socket),
             "started": present.moment(call.api.started),
+            "troubles": troubles if call.caller.uid >= 0 else [],
         }
     )
+
+
+def _troubles(call: Call) -> Iterator[str]:
+    store, engine, settings = call.desk.store, call.desk.engine, call.desk.settings
+    if store.damage:
+        yield f"the store is damaged: {store.damage}"
+    free = store.free()
+    if free < _LITTLE:
+        yield f"less than {format_size(_LITTLE)} are free for {settings.state_dir}"
+    for system in settings.systems:
+        if trouble := engine.trouble(system.id):
+            yield f"{system.id} does not answer: {trouble}"
 
 
 async def doctor(call: Call) -> Answer:
@@ -43,36 +61,6 @@ async def doctor(call: Call) -> Answer:
             "connections": call.api.connections(),
         }
     )
-
-
-async def metrics(call: Call) -> web.Response:
-    """In the text format of Prometheus."""
-    active = await call.desk.store.read(queries.active)
-    lines = [
-        *_metric("jobd_info", "gauge", "The daemon.", [(f'version="{__version__}"', 1)]),
-        *_metric("jobd_up_seconds", "gauge", "Since its start.", [("", time.time() - call.api.started)]),
-        *_metric("jobd_connections", "gauge", "Open connections.", [("", call.api.connections())]),
-        *_metric(
-            "jobd_active_jobs",
-            "gauge",
-            "Jobs that are not over, by system.",
-            [(f'system="{system}"', number) for system, number in sorted(active.items())],
-        ),
-        *_metric(
-            "jobd_requests_total",
-            "counter",
-            "Requests answered, by code.",
-            [(f'code="{code}"', number) for code, number in sorted(call.api.answered.items())],
-        ),
-    ]
-    return web.Response(text="\n".join(lines) + "\n", content_type="text/plain", charset="utf-8")
-
-
-def _metric(name: str, kind: str, words: str, samples: Iterable[tuple[str, float]]) -> list[str]:
-    head = [f"# HELP {name} {words}", f"# TYPE {name} {kind}"]
-    return head + [
-        f"{name}{{{labels}}} {value:g}" if labels else f"{name} {value:g}" for labels, value in samples
-    ]
 
 
 async def openapi_document(call: Call) -> web.Response:

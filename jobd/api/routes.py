@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from jobd.api import actions, jobs, misc, outputs, systems, wire
+from jobd.api import actions, jobs, metrics, misc, outputs, systems, wire
 from jobd.api.call import MOST_ROWS, Handler
 from jobd.status import KNOWN_WORDS
 from jobd.store import search
@@ -191,7 +191,7 @@ ROUTES: tuple[Route, ...] = (
           stream="application/x-ndjson"),
     Route("GET", "/healthz", misc.health, "Is it well?", wire.Health, open=True),
     Route("GET", "/doctor", misc.doctor, "What it stands on", wire.Doctor),
-    Route("GET", "/metrics", misc.metrics, "Counters, for Prometheus", None, stream="text/plain"),
+    Route("GET", "/metrics", metrics.metrics, "Figures, for Prometheus", None, stream="text/plain"),
     Route("GET", "/openapi.json", misc.openapi_document, "This document", None, stream="application/json",
           open=True),
 )  # fmt: skip

@@ -259,11 +259,12 @@ class Profile(Wire):
 
 class Health(Wire):
     version: str
-    status: Literal["UP"]
+    status: Literal["UP", "DEGRADED"]
     mode: Literal["user", "system"]
     pid: int
     socket: str
     started: str
+    troubles: list[str] = Field(description="why it is DEGRADED; told only to those whom the daemon serves")
 
 
 class Doctor(Wire):

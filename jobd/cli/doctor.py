@@ -65,6 +65,8 @@ def _daemon(health: dict[str, Any], host: Host) -> Iterator[Finding]:
         yield from _containment(containment)
     if health.get("store"):
         yield "!", f"{health['store']}: until it can be, nothing that happens to jobs is shown"
+    for trouble in health.get("troubles") or ():
+        yield "!", trouble
     for system, trouble in (health.get("systems") or {}).items():
         yield ("!" if trouble else " "), f"execution system {system}: {trouble or 'well'}"
 

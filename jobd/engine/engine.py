@@ -13,6 +13,7 @@ from jobd.engine.admit import why
 from jobd.engine.lane import Lane
 from jobd.engine.ticket import placed
 from jobd.errors import Conflict, Unavailable
+from jobd.figures import Figures
 from jobd.keeper.persons import Persons
 from jobd.store import queries
 from jobd.store.job import Job
@@ -86,6 +87,10 @@ class Engine:
         """Why the system does not answer; empty while it does."""
         lane = self._lanes.get(system)
         return lane.trouble if lane else "not configured any more"
+
+    def figures(self, system: str) -> Figures:
+        lane = self._lanes.get(system)
+        return lane.figures if lane else Figures()
 
     def waits(self, job: Job) -> str:
         """Why a job that no system has yet was not started at the last turn."""

@@ -18,6 +18,7 @@ from jobd.backend import Backend
 from jobd.config import System
 from jobd.engine.fair import Past
 from jobd.errors import JobdError
+from jobd.figures import Figures
 from jobd.store.queries import Line
 from jobd.store.store import Store
 
@@ -44,6 +45,7 @@ class Lane:
         self.admitting = asyncio.Lock()
         """Held from the choice of jobs until their tags are in `handing`."""
         self.past = Past()
+        self.figures = Figures()
         self.waits: dict[Line, str] = {}
         """Why each line waits, as of the last turn."""
         self.looking: asyncio.Future[dict[str, str]] | None = None

@@ -26,6 +26,7 @@ async def poll(lane: Lane, tags: set[str] | None) -> bool:
     """A turn: asks of those tags, or of all jobs that the system has, and writes down what follows. Returns
     whether there was an answer."""
     async with lane.polling:
+        lane.figures.polls += 1
         try:
             jobs, reports = await lane.call(_ask, lane, tags)
         except JobdError as trouble:
@@ -41,6 +42,7 @@ async def poll(lane: Lane, tags: set[str] | None) -> bool:
 
 def _no_answer(lane: Lane, trouble: str) -> None:
     """Changes nothing about any job (T4)."""
+    lane.figures.failed_polls += 1
     if lane.trouble != trouble:
         log.warning("%s does not answer: %s", lane.system.id, trouble)
     lane.trouble = trouble

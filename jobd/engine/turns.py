@@ -40,6 +40,9 @@ async def start_waiting(lane: Lane) -> None:
         )
         lane.waits = admitted.waits
         for job in admitted.jobs:
+            lane.figures.started += 1
+            if job.attempt == 1:
+                lane.figures.waited.add(max(0.0, time.time() - job.created))
             handover.begin(lane, job)
     if admitted.more:
         lane.bell.set()

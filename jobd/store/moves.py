@@ -24,6 +24,7 @@ def insert(tx: Transaction, job: Job, by: str, description: str) -> int:
     seq = tx.sql.execute(INSERT, insert_values(job)).lastrowid
     assert seq is not None
     record(tx, seq, START, by, description)
+    tx.counts[""] += 1
     tx.changed.append((job.id, job.status))
     return seq
 
@@ -89,5 +90,7 @@ def _update(tx: Transaction, job: Job, columns: dict[str, Any]) -> bool:
         [*(to_sql(name, value) for name, value in columns.items()), job.seq, job.status, job.attempt],
     )
     if done.rowcount:
+        if columns.get("status") in TERMINAL:
+            tx.counts[columns.get("condition", Condition.LOST)] += 1
         tx.changed.append((job.id, columns.get("status", job.status)))
     return bool(done.rowcount)

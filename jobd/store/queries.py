@@ -179,6 +179,16 @@ def request_key(sql: sqlite3.Connection, owner: str, key: str) -> tuple[str, lis
     return (row[0], json.loads(row[1])) if row else None
 
 
-def counts(sql: sqlite3.Connection) -> dict[str, int]:
-    """How many jobs are in each status."""
-    return dict(sql.execute("SELECT status, count(*) FROM job GROUP BY status").fetchall())
+def active_by_status(sql: sqlite3.Connection) -> list[tuple[str, str, int]]:
+    """(system, status, how many) of the jobs that are not over."""
+    return sql.execute(
+        "SELECT system, status, count(*) FROM job"
+        f" WHERE status IN ({_marks(ACTIVE)}) GROUP BY status, system",
+        tuple(ACTIVE),
+    ).fetchall()
+
+
+def stored(sql: sqlite3.Connection) -> int:
+    """How many jobs there are: rows are never removed."""
+    (number,) = sql.execute("SELECT coalesce(max(seq), 0) FROM job").fetchone()
+    return int(number)

@@ -10,6 +10,7 @@ import asyncio
 import fcntl
 import json
 import os
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,7 +21,7 @@ from peewee import DatabaseError, SqliteDatabase
 from playhouse.migrations import Runner
 
 from jobd.errors import Conflict, Invalid
-from jobd.store import queries
+from jobd.store import queries, upkeep
 from jobd.store.changes import Changes
 from jobd.store.connection import APPLICATION_ID, connection, database, disk_errors
 from jobd.store.filesystem import network_file_system
@@ -37,11 +38,21 @@ class Store:
     """Made in a running event loop, by `open_store`."""
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         self.changes = Changes()
+        self.damage = ""
+        """What the last look at all of the file found wrong with it."""
+        self.checked: float | None = None
+        """When that was; None: not since the start."""
         self._db = database(path, read_only=True)
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="store-reader")
         self._writer = Writer(database(path), self.changes.publish)
         self._writer.start()
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Since the start: jobs submitted as "", and ended by their condition."""
+        return self._writer.counts
 
     async def close(self) -> None:
         """Everything handed in before is on disk afterwards."""
@@ -57,6 +68,28 @@ class Store:
         """Runs `work(transaction)` in the writer thread; returns when its commit is on disk. Raises what it
         raises, or Unavailable."""
         return await self._writer.write(work)
+
+    async def upkeep(self) -> None:
+        """A look at all of the file (`damage` says what it found), then what makes it small again. Raises
+        Unavailable."""
+        self.damage = await self.read(upkeep.damage)
+        self.checked = time.time()
+        if not self.damage:
+            await self._writer.write(lambda tx: upkeep.tidy(tx.sql), alone=True)
+
+    async def probe(self) -> None:
+        """Writes, to find out whether that works again. Raises Unavailable."""
+        await self.write(lambda tx: tx.sql.execute("PRAGMA user_version = 1"))
+
+    def free(self) -> int:
+        """Bytes that are left for it on its disk."""
+        found = os.statvfs(self.path.parent)
+        return found.f_bavail * found.f_frsize
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes of the store and its write-ahead log."""
+        names = {"store": self.path, "log": Path(f"{self.path}-wal")}
+        return {name: path.stat().st_size for name, path in names.items() if path.exists()}
 
     def query(self, ask: Callable[[Connection], T]) -> T:
         """Runs a reading function in the caller's own thread, which is not the event loop's."""

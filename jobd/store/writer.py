@@ -12,6 +12,7 @@ import asyncio
 import queue
 import sqlite3
 import threading
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -34,6 +35,8 @@ class Transaction:
 
     sql: sqlite3.Connection
     changed: list[tuple[str, Status]] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    """New jobs as "", ended ones by their condition."""
 
 
 Work = Callable[[Transaction], T]
@@ -44,6 +47,8 @@ class _Piece(Generic[T]):
     work: Work[T]
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[T]
+    alone: bool = False
+    """Outside any transaction."""
     result: T | None = None
     error: BaseException | None = None
 
@@ -64,6 +69,8 @@ class Writer:
         """Why the last commit failed; empty when it did not."""
         self._queue: queue.SimpleQueue[_Piece[Any] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
+        self.counts: Counter[str] = Counter()
+        """What transactions have counted so far. For the event loop's thread."""
 
     def start(self) -> None:
         self._thread.start()
@@ -73,9 +80,10 @@ class Writer:
         self._queue.put(None)
         self._thread.join()
 
-    async def write(self, work: Work[T]) -> T:
+    async def write(self, work: Work[T], *, alone: bool = False) -> T:
+        """`alone`: outside any transaction, and nobody else's work meanwhile."""
         loop = asyncio.get_running_loop()
-        piece = _Piece(work, loop, loop.create_future())
+        piece = _Piece(work, loop, loop.create_future(), alone)
         self._queue.put(piece)
         result: T = await piece.future
         return result
@@ -84,8 +92,11 @@ class Writer:
         going = True
         while going:
             batch, going = self._drain()
-            if batch:
-                self._commit(batch)
+            if together := [piece for piece in batch if not piece.alone]:
+                self._commit(together)
+            for piece in batch:
+                if piece.alone:
+                    self._do_alone(piece)
         self._db.close()
 
     def _drain(self) -> tuple[list[_Piece[Any]], bool]:
@@ -99,15 +110,24 @@ class Writer:
             piece = self._queue.get()
         return batch, False
 
+    def _do_alone(self, piece: _Piece[Any]) -> None:
+        try:
+            with disk_errors():
+                piece.result = piece.work(Transaction(connection(self._db)))
+        except Exception as error:
+            piece.error = error
+        if not piece.loop.is_closed():
+            piece.loop.call_soon_threadsafe(piece.deliver)
+
     def _commit(self, batch: list[_Piece[Any]]) -> None:
-        changed: list[tuple[str, Status]] = []
+        done: list[Transaction] = []
         try:
             with disk_errors():
                 sql = connection(self._db)
                 sql.execute("BEGIN IMMEDIATE")
                 try:
                     for piece in batch:
-                        changed += _attempt(sql, piece)
+                        done.append(_attempt(sql, piece))
                     sql.execute("COMMIT")
                 except BaseException:
                     if sql.in_transaction:
@@ -116,20 +136,22 @@ class Writer:
             self.trouble = ""
         except Exception as error:
             self.trouble = str(error)
-            changed = []
+            done.clear()
             for piece in batch:
                 piece.error = piece.error or error
         loop = batch[0].loop
         if not loop.is_closed():
-            loop.call_soon_threadsafe(self._deliver, batch, changed)
+            loop.call_soon_threadsafe(self._deliver, batch, done)
 
-    def _deliver(self, batch: list[_Piece[Any]], changed: list[tuple[str, Status]]) -> None:
+    def _deliver(self, batch: list[_Piece[Any]], done: list[Transaction]) -> None:
+        for transaction in done:
+            self.counts += transaction.counts
         for piece in batch:
             piece.deliver()
-        self._on_change(changed)
+        self._on_change([change for transaction in done for change in transaction.changed])
 
 
-def _attempt(sql: sqlite3.Connection, piece: _Piece[Any]) -> list[tuple[str, Status]]:
+def _attempt(sql: sqlite3.Connection, piece: _Piece[Any]) -> Transaction:
     """Runs one piece; what it raises is its own caller's, unless the disk failed, which is everybody's."""
     transaction = Transaction(sql)
     sql.execute("SAVEPOINT piece")
@@ -142,5 +164,6 @@ def _attempt(sql: sqlite3.Connection, piece: _Piece[Any]) -> list[tuple[str, Sta
         piece.error = error
         sql.execute("ROLLBACK TO piece")
         transaction.changed.clear()
+        transaction.counts.clear()
     sql.execute("RELEASE piece")
-    return transaction.changed
+    return transaction

@@ -9,6 +9,7 @@ from typing import Protocol, TypeVar
 from jobd.backend import Backend, Placed
 from jobd.config import Settings
 from jobd.errors import Forbidden, NotFound
+from jobd.figures import Figures
 from jobd.keeper.persons import Persons
 from jobd.store.job import Job
 from jobd.store.store import Store
@@ -41,6 +42,9 @@ class Engine(Protocol):
 
     def last_answer(self, system: str) -> float | None:
         """When the system last gave a complete answer."""
+
+    def figures(self, system: str) -> Figures:
+        """What was counted there since the start."""
 
     def waits(self, job: Job) -> str:
         """Why a job that no system has yet was not started at the last turn."""
