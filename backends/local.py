@@ -17,16 +17,19 @@ from jobd.backend import Backend, Phase, Placed, Report, Ticket, Usage
 from jobd.errors import Invalid, Unavailable
 from jobd.keeper.persons import Damaged, Look, Order, Persons, Record
 from jobd.status import Condition
+from jobd.units import BadUnit, parse_size
 
 _RECORD = "supervisor's record"
 _MAX_PROCESSES = 10_000
+_OPTIONS = ("maxProcesses", "limitProcessors", "maxLogSize")
 
 
 class LocalBackend(Backend):
-    """Options, both limits of a job's control group where there are the controllers:
+    """Options; the first two are limits of a job's control group where there are the controllers:
 
     maxProcesses      processes and threads of a job, against fork bombs (10000; -1: no limit)
     limitProcessors   true: no job gets more of the machine than the processors that it asked for (false)
+    maxLogSize        how large a job's logs may become before it is ended, like "2GB" (-1: no limit)
 
     How jobs are contained is the keeper's business, one way for the whole daemon.
     """
@@ -36,12 +39,13 @@ class LocalBackend(Backend):
 
     def __init__(self, options: Mapping[str, Any], persons: Any) -> None:
         super().__init__(options, persons)
-        if unknown := sorted(options.keys() - {"maxProcesses", "limitProcessors"}):
+        if unknown := sorted(options.keys() - set(_OPTIONS)):
             raise Invalid(
-                f"the local backend has no option {unknown[0]!r} (expected maxProcesses or limitProcessors)"
+                f"the local backend has no option {unknown[0]!r} (expected one of {', '.join(_OPTIONS)})"
             )
         self._processes = options.get("maxProcesses", _MAX_PROCESSES)
         self._limit_processors = options.get("limitProcessors", False)
+        self._log_limit = _size(options.get("maxLogSize", -1))
         if type(self._processes) is not int or (self._processes < 1 and self._processes != -1):
             raise Invalid("maxProcesses of the local backend: expected a number above 0, or -1 for no limit")
         if type(self._limit_processors) is not bool:
@@ -67,6 +71,7 @@ class LocalBackend(Backend):
             memory=ticket.memory,
             processors=ticket.processors if self._limit_processors else None,
             processes=None if self._processes == -1 else self._processes,
+            log_limit=self._log_limit,
             time_limit=ticket.time_limit,
             kill_grace=ticket.kill_grace,
         )
@@ -165,6 +170,15 @@ class LocalBackend(Backend):
             started=record.started,
             details=details,
         )
+
+
+def _size(value: object) -> int | None:
+    if value == -1:
+        return None
+    try:
+        return parse_size(value)
+    except BadUnit as error:
+        raise Invalid(f"maxLogSize of the local backend: {error}") from error
 
 
 def _remembered(placed: Placed) -> Record | None:

@@ -606,8 +606,8 @@ def test_the_keeper_stays_small() -> None:
     }
     assert {name for name in loaded if name.startswith("jobd")} == {
         "jobd", "jobd.keeper", "jobd.keeper.bare", "jobd.keeper.child", "jobd.keeper.containment",
-        "jobd.keeper.identity", "jobd.keeper.main", "jobd.keeper.prctl", "jobd.keeper.procfs",
-        "jobd.keeper.record", "jobd.keeper.supervisor",
+        "jobd.keeper.identity", "jobd.keeper.logs", "jobd.keeper.main", "jobd.keeper.prctl",
+        "jobd.keeper.procfs", "jobd.keeper.record", "jobd.keeper.supervisor",
     }  # fmt: skip
 
 

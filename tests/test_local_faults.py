@@ -316,7 +316,7 @@ def test_close_does_not_wait_long_for_a_keeper_that_hangs(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"maxProcess": 1}, "no option 'maxProcess' (expected maxProcesses"),
+        ({"maxProcess": 1}, "no option 'maxProcess' (expected one of maxProcesses"),
         ({"maxProcesses": 0}, "above 0, or -1"),
         ({"maxProcesses": "many"}, "above 0, or -1"),
         ({"limitProcessors": 1}, "true or false"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -186,3 +188,34 @@ def test_ten_thousand_at_a_time_and_the_daemon_answers(short_dir: Path) -> None:
         assert {job["reason"] for job in waiting} == {"Waits for free processors."}
         daemon.kill9()
         past.forget_waiting(daemon.state / "jobd.db")
+
+
+# ---- logs
+
+
+def test_a_job_whose_logs_become_too_large_is_ended_and_its_other_files_are_not_limited(
+    short_dir: Path,
+) -> None:
+    config = "systems: [{id: local, killGrace: 1, options: {maxLogSize: 1MB}}]\n"
+    with RunningDaemon(short_dir, config) as daemon:
+        write = "head -c 3000000 /dev/zero > big; echo done; exec >/dev/null; sleep 3; exit 3"
+        fine = daemon.submit("sh", "-c", write)
+        loud = daemon.submit(
+            "sh", "-c", "mv *.out gone; while :; do head -c 100000 /dev/zero; sleep 0.01; done"
+        )
+        both = daemon.submit("sh", "-c", "head -c 600000 /dev/zero; head -c 600000 /dev/zero >&2; sleep 1000")
+        for job in (loud, both):
+            ended = daemon.ended(job["id"])
+            assert (ended["status"], ended["condition"]) == ("FAILED", "LOG_LIMIT")
+            assert ended["reason"] == "its logs were larger than 1048576 bytes"
+            assert "logs" in daemon.client().why(job["id"])["why"]
+        assert daemon.ended(fine["id"])["exitCode"] == 3
+
+
+@pytest.mark.parametrize("limit", ["7", "x", "true"])
+def test_a_log_limit_that_is_none_is_refused(short_dir: Path, limit: str) -> None:
+    daemon = RunningDaemon(short_dir, f"systems: [{{id: local, options: {{maxLogSize: {limit}}}}}]\n")
+    command = [sys.executable, "-m", "jobd.daemon", "check-config"]
+    done = subprocess.run(command, env=daemon.environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 78
+    assert "maxLogSize of the local backend" in done.stderr

@@ -87,6 +87,7 @@ def describe(condition: Condition, report: Report) -> str:
         Condition.SIGNAL: f"Ended by signal {report.signal}.",
         Condition.TIME_LIMIT: "Ended at its time limit.",
         Condition.MEMORY_LIMIT: "Ended at its memory limit.",
+        Condition.LOG_LIMIT: "Ended at the limit of its logs.",
         Condition.KILLED: "Killed; nothing of it is left."
         if not report.details.get("survivors")
         else "Killed.",

@@ -15,6 +15,7 @@ import stat
 from jobd.keeper import identity
 from jobd.keeper.bare import signal
 from jobd.keeper.containment import Descendants
+from jobd.keeper.logs import Logs
 from jobd.keeper.prctl import die_with_parent
 
 TYPE_CHECKING = False  # as mypy knows it; typing itself would cost every job memory
@@ -29,7 +30,7 @@ class Failure(Exception):
     """A step that did not work; the words are for the job's owner."""
 
 
-def become(order: dict[str, Any], tree: Descendants, failed: int) -> None:
+def become(order: dict[str, Any], tree: Descendants, logs: Logs, failed: int) -> None:
     """Run the program. Never returns: on failure the reason goes to the descriptor `failed`, which exec
     closes."""
     try:
@@ -41,6 +42,7 @@ def become(order: dict[str, Any], tree: Descendants, failed: int) -> None:
         os.umask(order["umask"])
         make_workspace(order["workspace"], order["job_id"])
         out, err = open_logs(order["stdout"], order["stderr"])
+        logs.hand_over(out, err)
         enter_directory(order["directory"])
         wire([open_stdin(order["stdin"]), out, err], failed)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())  # the dispositions were reset in the keeper

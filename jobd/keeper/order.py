@@ -34,6 +34,8 @@ class Order:
     """CPU seconds that all its processes together get per second."""
     processes: int | None = None
     """Threads count, each as one."""
+    log_limit: int | None = None
+    """Bytes of both logs together; the supervisor ends the job beyond that."""
     time_limit: float | None = None
     """Seconds."""
     kill_grace: float = 10.0

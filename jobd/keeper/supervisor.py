@@ -2,7 +2,8 @@
 the record.
 
 It needs nobody: the daemon and the keeper may die, be replaced or upgraded. All signals are blocked and taken
-one by one with sigtimedwait, so there are no handlers, no races and, while the job runs, no wake-ups:
+one by one with sigtimedwait, so there are no handlers, no races and, while the job runs, no wake-ups (but for
+a limit of its logs, see logs.py):
 
     SIGCHLD   look who has ended
     SIGUSR1   kill: TERM to everything, grace, KILL to everything (the daemon's way to ask)
@@ -33,6 +34,7 @@ from jobd.keeper import procfs, record
 from jobd.keeper.bare import signal, suppress
 from jobd.keeper.child import become
 from jobd.keeper.containment import Descendants, contain
+from jobd.keeper.logs import EVERY, Logs
 from jobd.keeper.prctl import become_subreaper
 
 TYPE_CHECKING = False  # as mypy knows it; typing itself would cost every job memory
@@ -104,6 +106,7 @@ class Supervisor:
         self.tree = tree
         self.record = writer
         self.reply = reply
+        self.logs = Logs(order["log_limit"])
         self.stage = "starting"
         self.pid = 0
         self.status: int | None = None
@@ -132,7 +135,7 @@ class Supervisor:
         self.pid = self.tree.fork()
         if self.pid == 0:
             os.close(self.record.fd)  # the lock must not outlive the supervisor
-            become(self.order, self.tree, failed)
+            become(self.order, self.tree, self.logs, failed)
         os.close(failed)
         if self.tree.rung == "group":
             self.tree.leader = self.pid  # type: ignore[attr-defined]
@@ -157,6 +160,7 @@ class Supervisor:
     def _launched(self) -> None:
         self.started, self.started_monotonic = time.time(), time.monotonic()
         ticks = procfs.start_ticks(self.pid)
+        self.logs.receive()
         self.record.line({"pid": self.pid, "ticks": ticks, "started": self.started})
         if self.stage == "starting":
             limit = self.order["time_limit"]
@@ -198,6 +202,8 @@ class Supervisor:
         elif self.stage == "running" and self.deadline is not None and now >= self.deadline:
             limit = self.order["time_limit"]
             self._terminate(now, "TIME_LIMIT", f"its time limit of {limit:g} s was over")
+        elif self.stage == "running" and self.logs.are_too_large():
+            self._terminate(now, "LOG_LIMIT", f"its logs were larger than {self.logs.limit} bytes")
         elif self.stage == "terminating" and now >= (self.deadline or 0):
             self._begin_killing(now)
         if self.stage == "killing" and now >= (self.deadline or 0):
@@ -228,9 +234,10 @@ class Supervisor:
         """For the next signal, or for the deadline."""
         if self.status is not None and not self._has_children():
             return signal.sigtimedwait(_HEARD, 0.005)  # not empty, and nobody will tell us when it is
-        if self.deadline is None:
-            return signal.sigwaitinfo(_HEARD)
-        return signal.sigtimedwait(_HEARD, max(0.0, self.deadline - time.monotonic()))
+        left = None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
+        if self.stage == "running" and self.logs.limit is not None:
+            left = EVERY if left is None else min(left, EVERY)
+        return signal.sigwaitinfo(_HEARD) if left is None else signal.sigtimedwait(_HEARD, left)
 
     def _take(self, heard: signal.struct_siginfo | None) -> None:
         """A signal to end the job counts if the first process has not ended before it."""

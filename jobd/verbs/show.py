@@ -102,6 +102,7 @@ _IN_WORDS: Mapping[Condition, Callable[[Job], str]] = {
     Condition.MEMORY_LIMIT: lambda job: (
         f"It was ended at its memory limit{_of(job.memory and format_size(job.memory))}."
     ),
+    Condition.LOG_LIMIT: lambda job: "It was ended since its logs had become too large.",
     Condition.KILLED: lambda job: f"It was killed{_by(job.kill_asked_by)}.",
     Condition.NODE_LOST: lambda job: "The machine that it ran on went down.",
     Condition.LAUNCH_FAILED: lambda job: "It could not be started.",
