@@ -355,5 +355,6 @@ def test_what_the_engine_asks_is_served_by_an_index(tmp_path, ask):
     for statement in statements:
         plan = [row[3] for row in sql.execute(f"EXPLAIN QUERY PLAN {statement}")]
         scans = [step for step in plan if step.startswith("SCAN")]
-        assert not [step for step in scans if "drain_in_force" not in step], (statement, plan)
+        few = ("drain_in_force", "CONSTANT ROW")  # what is drained now; no table at all
+        assert not [step for step in scans if not any(word in step for word in few)], (statement, plan)
     sql.close()

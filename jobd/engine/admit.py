@@ -22,7 +22,7 @@ from jobd.engine.slots import Free, lacking
 from jobd.status import Status
 from jobd.store import moves, queries
 from jobd.store.job import Job
-from jobd.store.queries import Line
+from jobd.store.queries import Held, Line
 from jobd.store.writer import Transaction
 
 _MOST_STARTS = 250
@@ -54,7 +54,7 @@ def admit(
 ) -> Admitted:
     """`full`: by user, in words, where there is too little room for their jobs."""
     held = queries.held(tx.sql, system.id)
-    free = Free(system.slots, held, queries.held_gpus(tx.sql, system.id)) if system.slots else None
+    free = _free(tx, system, held)
     lines = Lines(tx.sql, system, held, past or Past(), now)
     bars = Bars(tx.sql, system, held, full or {})
     starting = _choose(lines, bars, free)
@@ -70,6 +70,13 @@ def why(job: Job, system: System, waits: Mapping[Line, str]) -> str:
     if beyond:
         return f"{system.id} has fewer {' and '.join(beyond)} now than it asks for."
     return waits.get(line_of(job), TURN)
+
+
+def _free(tx: Transaction, system: System, held: list[Held]) -> Free | None:
+    if system.slots is None:
+        return None
+    gpus = queries.held_gpus(tx.sql, system.id) if system.slots.gpus else frozenset()
+    return Free(system.slots, held, gpus)
 
 
 def _choose(lines: Lines, bars: Bars, free: Free | None) -> list[tuple[Job, tuple[int, ...]]]:

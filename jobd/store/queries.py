@@ -15,9 +15,10 @@ from jobd.store.job import Event, Job
 from jobd.store.tables import SELECT, to_event, to_job
 
 Connection = sqlite3.Connection
-_HOLDING_SLOTS = (Status.SUBMITTING, *sorted(PLACED))
+_HOLDING = "status IN ('SUBMITTING', 'QUEUED', 'RUNNING')"
+"""Those that the system has or is being given, word for word as in the index job_holding."""
 _WAITING = "status IN ('PENDING', 'STAGED')"
-"""Word for word as in the index job_line."""
+"""The same with the index job_line."""
 LARGEST = 2**63 - 1
 _AT_SYSTEM = f"status IN ({', '.join(repr(str(status)) for status in (*sorted(PLACED), Status.PAUSED))})"
 
@@ -56,6 +57,14 @@ class Most(NamedTuple):
     gpus: int = LARGEST
 
 
+_KINDS = tuple((gpus, memory) for gpus in (False, True) for memory in (False, True))
+_KINDS_THERE = "SELECT " + ", ".join(
+    f"EXISTS (SELECT 1 FROM job WHERE {_WAITING} AND system = ?1 AND queue = ?2 AND owner = ?3"
+    f" AND (gpus > 0) = {int(gpus)} AND (memory IS NOT NULL) = {int(memory)})"
+    for gpus, memory in _KINDS
+)
+
+
 def lines(sql: sqlite3.Connection, system: str) -> Iterator[Line]:
     """Those that there may be: from one user to the next, and one queue to the next, past all the jobs
     between (a comparison of both in one, as SQLite has it, would read them)."""
@@ -68,7 +77,8 @@ def lines(sql: sqlite3.Connection, system: str) -> Iterator[Line]:
         or sql.execute(further, (system, queue)).fetchone()
     ):
         queue, owner = at
-        yield from (Line(queue, owner, gpus, memory) for gpus in (False, True) for memory in (False, True))
+        there = sql.execute(_KINDS_THERE, (system, queue, owner)).fetchone()
+        yield from (Line(queue, owner, *kind) for kind, found in zip(_KINDS, there, strict=True) if found)
 
 
 def in_line(sql: sqlite3.Connection, system: str, line: Line, most: Most, now: float) -> Iterator[Job]:
@@ -142,17 +152,14 @@ class Held:
 def held(sql: sqlite3.Connection, system: str) -> list[Held]:
     rows = sql.execute(
         "SELECT queue, owner, count(*), sum(nodes * processors), sum(nodes * coalesce(memory, 0)), sum(gpus)"
-        f" FROM job WHERE system = ? AND status IN ({_marks(_HOLDING_SLOTS)}) GROUP BY queue, owner",
-        (system, *_HOLDING_SLOTS),
+        f" FROM job WHERE {_HOLDING} AND system = ? GROUP BY queue, owner",
+        (system,),
     )
     return [Held(*row) for row in rows]
 
 
 def held_gpus(sql: sqlite3.Connection, system: str) -> frozenset[int]:
-    rows = sql.execute(
-        f"SELECT gpu_indices FROM job WHERE system = ? AND status IN ({_marks(_HOLDING_SLOTS)}) AND gpus > 0",
-        (system, *_HOLDING_SLOTS),
-    )
+    rows = sql.execute(f"SELECT gpu_indices FROM job WHERE {_HOLDING} AND system = ? AND gpus > 0", (system,))
     return frozenset(index for (indices,) in rows for index in json.loads(indices))
 
 

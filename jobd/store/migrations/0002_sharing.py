@@ -17,6 +17,10 @@ STEPS = (
     CREATE INDEX job_line ON job (system, queue, owner, gpus > 0, memory IS NOT NULL, priority DESC, seq)
         WHERE status IN ('PENDING', 'STAGED')
     """,
+    """
+    CREATE INDEX job_holding ON job (system, queue, owner, nodes, processors, memory, gpus)
+        WHERE status IN ('SUBMITTING', 'QUEUED', 'RUNNING')
+    """,
     # A queue that is empty stands for the whole system. Rows stay, as the history.
     """
     CREATE TABLE drain (
