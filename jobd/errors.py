@@ -87,10 +87,15 @@ class Unavailable(JobdError):
         """Seconds after which a second try makes sense."""
 
 
-class TooMany(Unavailable):
+class TooMany(JobdError):
     """You have as much at once as one person may have: go on when some of it is over."""
 
     code = 429
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        """Seconds."""
 
 
 class Refused(JobdError):

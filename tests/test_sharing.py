@@ -17,6 +17,7 @@ from jobd.verbs.desk import Caller
 from jobd.verbs.drain import _manage
 from tests import past
 from tests.daemon import RunningDaemon, until
+from tests.people import SystemDaemon, machine, needs_people
 from tests.talk import ask
 
 TWO_QUEUES = """
@@ -114,6 +115,29 @@ def test_who_may_drain() -> None:
         _manage(Desk("system"), person, "local", "")  # type: ignore[arg-type]
     with pytest.raises(NotFound):
         _manage(Desk("system"), person, "elsewhere", "")  # type: ignore[arg-type]
+
+
+# ---- two users
+
+
+@needs_people
+def test_alices_many_do_not_keep_bobs_one_waiting_and_bob_drains_nothing() -> None:
+    with machine() as lab, SystemDaemon(lab, "systems: [{id: local, slots: {processors: 2}}]") as daemon:
+        request = {"name": "x", "command": ["sleep", "0.2"]}
+        daemon.as_user(lab.alice, lambda client: client.submit_many([request] * 400)[0]["id"])
+        until(lambda: list(daemon.client().list({"owner": "alice", "status": "FINISHED"})))
+        assert daemon.run_as(lab.bob, "true")["status"] == "FINISHED"
+        waiting = list(daemon.client().list({"owner": "alice", "status.in": "PENDING,STAGED"}))
+        assert len(waiting) > 200
+        with pytest.raises(AssertionError, match="Forbidden: local is drained and resumed by root"):
+            daemon.as_user(lab.bob, lambda client: client.drain("local", "mine"))
+        daemon.client().drain("local", "new disks")
+        until(lambda: not list(daemon.client().list({"owner": "alice", "status": "RUNNING"})))
+        job = daemon.submit_as(lab.bob, "true")
+        words = "local was drained by root: new disks"
+        until(lambda: daemon.as_user(lab.bob, lambda client: client.show(job["id"])["reason"]) == words)
+        daemon.stop()
+        past.forget_waiting(daemon.state / "jobd.db")
 
 
 # ---- GPUs

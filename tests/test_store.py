@@ -16,7 +16,7 @@ import pytest
 from playhouse.migrations import Runner
 
 import jobd.store.migrations
-from jobd.errors import Conflict, Invalid
+from jobd.errors import Conflict, Invalid, TooMany
 from jobd.status import Condition, Status
 from jobd.store import drains, moves, queries
 from jobd.store.connection import APPLICATION_ID, database
@@ -102,6 +102,10 @@ def test_a_move_and_its_history_are_one(tmp_path):
     with_store(tmp_path, test)
 
 
+def _refuse(tx) -> None:
+    raise TooMany("enough", 1.0)
+
+
 def _fail(words: str) -> None:
     raise RuntimeError(words)
 
@@ -115,6 +119,12 @@ def test_one_bad_piece_takes_only_itself_back(tmp_path):
         mixed = [piece for pair in zip(good, bad, strict=True) for piece in pair]
         results = await asyncio.gather(*mixed, return_exceptions=True)
         assert all(isinstance(result, RuntimeError) for result in results[1::2])
+        others = [add(store) for _ in range(20)]
+        *good, refused = await asyncio.gather(*others, store.write(_refuse), return_exceptions=True)
+        assert isinstance(refused, TooMany), "a refusal is no broken disk, which would be everybody's"
+        assert not store.trouble
+        for job in good:
+            assert await store.job(job.id) is not None
         for job in results[0::2]:
             assert await store.job(job.id) is not None
 

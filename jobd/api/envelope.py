@@ -18,7 +18,7 @@ from typing import Any
 from aiohttp import web
 
 from jobd import __version__
-from jobd.errors import Fault, Invalid, JobdError, Unavailable
+from jobd.errors import Fault, Invalid, JobdError, TooMany, Unavailable
 
 NOTHING: Any = object()
 """The result of an answer that has none."""
@@ -125,7 +125,7 @@ def error(failure: JobdError, pretty: bool = False, headers: Mapping[str, str] |
     if isinstance(failure, Invalid):
         result = {"errors": [fault.as_dict() for fault in failure.faults]}
     more = dict(headers or {})
-    if isinstance(failure, Unavailable):
+    if isinstance(failure, Unavailable | TooMany):
         more["Retry-After"] = str(max(1, math.ceil(failure.retry_after)))
     body = text(wrapped("error", str(failure), result), pretty)
     return web.Response(status=failure.code, body=body, headers={**_HEADERS, **more})

@@ -8,10 +8,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import suppress
 
 import jobd
 from jobd import places
-from jobd.errors import JobdError
+from jobd.errors import JobdError, Unavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +36,9 @@ def main(session: Session, verb: str) -> int:
     client.patience = 1.0
     health: dict[str, Any] | None
     try:
-        health = {**client.health(), **client.doctor()}
+        health = client.doctor()
+        with suppress(Unavailable):  # or it is unwell, and has just said how
+            health |= client.health()
         reached = " ", f"the daemon at {client.host} answers"
     except JobdError as error:
         health = None

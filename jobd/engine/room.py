@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable
 
 from jobd.config import System
-from jobd.people import person
+from jobd.people import known
 from jobd.units import format_size
 
 
@@ -34,7 +34,7 @@ def _short(system: System, owner: str) -> str:
 
 def admins_part(system: System, owner: str) -> str:
     """What of the user's workDir is not their own doing; empty for a user who is not there any more."""
-    who = person(owner)
+    who = known(owner)
     if who is None:
         return ""
     parts = re.match(r"(.*\$\{(?:OWNER|HOME)\}[^/]*)", system.work_dir)
