@@ -71,7 +71,7 @@ def _told(done: Restored) -> list[str]:
         )
     if done.unknown:
         lines.append(
-            f"{len(done.unknown)} attempts on this machine are of jobs submitted since; those that run do so"
-            f" on, unknown to jobd: {', '.join(done.unknown)}"
+            f"{len(done.unknown)} attempts on record on this machine are newer than the backup, of those jobs"
+            f" or of later ones. What still runs of them runs on, unknown to jobd: {', '.join(done.unknown)}"
         )
     return lines

@@ -10,7 +10,8 @@ What happened after the backup is not in it. Nothing must run twice for that (T2
     handed over then     its tag is looked up, as after any crash, and the job taken over if the system knows
                          it; if not, its record may have been cleared away since: held as well
     queued or running    asked for as ever; of one whose record is gone nobody can say how it ended (LOST)
-    submitted since      unknown to the restored store; attempts that left a record on this machine are named
+    submitted since      unknown to the restored store; attempts that left a record on this machine and that
+                         it does not know are named
 """
 
 from __future__ import annotations
