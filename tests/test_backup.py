@@ -165,7 +165,9 @@ def test_T2_what_waited_at_the_backup_is_held_and_runs_only_if_a_person_says_so(
             assert (shown["status"], "it may have run" in shown["reason"]) == ("PAUSED", True)
             assert "STORE_RESTORED" in [event["status"] for event in client.history(job["id"])]
         client.release(waits["id"])
-        daemon.ended(waits["id"])
+        assert "restored" not in daemon.ended(waits["id"])["details"]
+        killed = client.kill(paused["id"])
+        assert (killed["status"], killed["evidence"]) == ("STOPPED", "not known to have been handed over")
         runs = {one: (short_dir / one).read_text().count("run") for one in names}
         assert runs == {"ran": 1, "waits": 2, "paused": 1}
 

@@ -160,12 +160,7 @@ def _never_taken(tx: Transaction, job: Job, not_before: float) -> None:
         return
     if doubt := current.details.get(RESTORED):
         words = f"{current.system} knows nothing of it. {doubt}"
-        facts |= {"held_from": Status.STAGED, "details": _without(current.details, RESTORED)}
-        moves.move(tx, current, Status.PAUSED, words, reason=words, **facts)
+        moves.move(tx, current, Status.PAUSED, words, reason=words, held_from=Status.STAGED, **facts)
         return
     words = "Its system never took it: it is handed over again."
     moves.move(tx, current, Status.STAGED, words, reason=words, not_before=not_before, **facts)
-
-
-def _without(details: dict[str, Any], name: str) -> dict[str, Any]:
-    return {key: value for key, value in details.items() if key != name}

@@ -23,11 +23,12 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from peewee import DatabaseError
 
 from jobd.errors import Invalid
-from jobd.status import Status
+from jobd.status import WAITING, Status
 from jobd.store import moves, queries
 from jobd.store.connection import APPLICATION_ID, connection, database
 from jobd.store.job import Job
@@ -35,7 +36,8 @@ from jobd.store.store import bring_up_to_date
 from jobd.store.writer import Transaction
 
 RESTORED = "restored"
-"""In a job's details: if its system does not know it, it is held and not handed over again."""
+"""In a job's details, until a person releases it: it may have run already. If its system, asked for it, does
+not know it, it is held and not handed over again."""
 _RESTORED_STATUS = "STORE_RESTORED"
 """In a job's history."""
 
@@ -149,20 +151,18 @@ def _hold(tx: Transaction) -> int:
     doubt = f"The store was restored from a backup on {now}, after which it may have run."
     never_placed = "status IN ('PENDING', 'STAGED') OR (status = 'PAUSED' AND submitted IS NULL)"
     waiting = queries.jobs(tx.sql, never_placed)
-    for job in waiting:
-        _doubt(tx, job, doubt)
-    for job in queries.jobs(tx.sql, "status = 'SUBMITTING'"):
-        moves.change(tx, job, details={**job.details, RESTORED: doubt})
+    for job in (*waiting, *queries.jobs(tx.sql, "status = 'SUBMITTING'")):
         moves.record(tx, job.seq, _RESTORED_STATUS, moves.DAEMON, doubt)
+        _doubt(tx, job, doubt)
     return len(waiting)
 
 
 def _doubt(tx: Transaction, job: Job, doubt: str) -> None:
-    moves.record(tx, job.seq, _RESTORED_STATUS, moves.DAEMON, doubt)
-    if job.status is Status.PAUSED:
-        moves.change(tx, job, reason=doubt)
+    facts: dict[str, Any] = {"reason": doubt, "details": {**job.details, RESTORED: doubt}}
+    if job.status in WAITING:
+        moves.move(tx, job, Status.PAUSED, doubt, held_from=job.status, not_before=None, **facts)
     else:
-        moves.move(tx, job, Status.PAUSED, doubt, held_from=job.status, reason=doubt, not_before=None)
+        moves.change(tx, job, **facts)
 
 
 def _put_aside(store: Path) -> Path:

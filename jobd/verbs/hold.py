@@ -8,6 +8,7 @@ from typing import Any
 from jobd.errors import Conflict
 from jobd.status import PLACED, WAITING, Status
 from jobd.store import moves, queries
+from jobd.store.backup import RESTORED
 from jobd.store.job import Job
 from jobd.store.writer import Transaction
 from jobd.verbs.desk import Caller, Desk, find_writable
@@ -48,7 +49,9 @@ def _pause(tx: Transaction, job: Job, caller: Caller) -> Job:
 
 def _resume(tx: Transaction, job: Job, caller: Caller) -> Job:
     assert job.held_from is not None
-    return _moved(tx, job, job.held_from, "Released.", caller, {"held_from": None, "reason": ""})
+    details = {name: fact for name, fact in job.details.items() if name != RESTORED}
+    facts = {"held_from": None, "reason": "", "details": details}
+    return _moved(tx, job, job.held_from, "Released.", caller, facts)
 
 
 def _moved(tx: Transaction, job: Job, to: Status, words: str, caller: Caller, facts: dict[str, Any]) -> Job:

@@ -12,6 +12,7 @@ import time
 
 from jobd.status import WAITING, Condition, Status
 from jobd.store import moves, queries
+from jobd.store.backup import RESTORED
 from jobd.store.job import Job
 from jobd.store.writer import Transaction
 from jobd.verbs.desk import Caller, Desk, find_writable
@@ -57,8 +58,11 @@ def _ask(tx: Transaction, job_id: str, caller: Caller, delete: bool) -> Job:
         moves.change(tx, job, **wish)
         job = queries.job(tx.sql, job_id) or job
     if job.status in WAITING or (job.status is Status.PAUSED and job.submitted is None):
-        ending = {"condition": Condition.KILLED, "evidence": "never handed over", "ended": now, "reason": ""}
-        moves.move(tx, job, Status.STOPPED, "Killed before it was handed over.", caller.name, **ending)
+        doubt = job.details.get(RESTORED, "")
+        evidence = "not known to have been handed over" if doubt else "never handed over"
+        ending = {"condition": Condition.KILLED, "evidence": evidence, "ended": now, "reason": doubt}
+        words = f"Killed before it was handed over. {doubt}".rstrip()
+        moves.move(tx, job, Status.STOPPED, words, caller.name, **ending)
     elif "kill_asked" in wish:
         moves.record(tx, job.seq, "KILL_ASKED", caller.name, "Asked to end.")
     return queries.job(tx.sql, job_id) or job
