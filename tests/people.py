@@ -24,7 +24,8 @@ import pytest
 from jobd.client import Client
 from tests.daemon import RunningDaemon
 
-_FIRST_UID = 61000
+_FIRST_UID = 100_000 + os.getpid() * 10 % 800_000
+"""Others may be running these tests beside us: what is counted by its user is to be ours."""
 LAB = 61100
 """A group that both are in."""
 ADMINS = 61101
