@@ -5,7 +5,7 @@ Nothing is imported here, so that `jobctl` and the keeper start fast. The way do
 tests/test_walls.py holds:
 
     cli, daemon > api, client > verbs, engine > store, backends > keeper > config, backend
-        > layers > places > yamlfile > errors, units, status, people, machine, notify
+        > layers > places > yamlfile > errors, units, status, people, machine, service, journal, difference
 """
 
 __version__ = "0.1.0"

@@ -328,7 +328,7 @@ class Settings(_Model):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     containment: Literal["auto", "cgroup", "subreaper", "group"] = "auto"
     cgroup_parent: AbsolutePath | None = None
-    """The control group below which jobs' are made; None: the daemon's own."""
+    """The control group below which jobs' are made; None: that of jobd-jobs.service, or the daemon's own."""
 
     @field_validator("systems", mode="after")
     @classmethod

@@ -3,11 +3,12 @@
     lock the state directory > store > keeper > engine > socket > ready
 
 A foreground process. SIGTERM and SIGINT end it, in under two seconds; jobs run on, and the next daemon finds
-them. SIGHUP reads the configuration again, all or nothing. What it refuses to start with is one line on
-stderr, and an exit code:
+them. SIGHUP reads the configuration again, all or nothing (`jobd reload` sends it, and says what came of it).
+What it refuses to start with is one line on stderr, and an exit code:
 
-    0   ended by a signal           75  another daemon holds the socket or the state directory
-    2   usage                       78  the configuration or the store is not right (see the line)
+    0   ended by a signal       75  another daemon holds the socket or the state directory, or something else
+    2   usage                       that may be better soon: systemd tries again
+                                78  the configuration or the store is not right (see the line)
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import faulthandler
 import logging
 import logging.handlers
 import os
@@ -29,18 +31,19 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.cron import CronTrigger
 
 import jobd
-from jobd import backup, config
+from jobd import backup, config, install, journal, places, reload
 from jobd.api.app import make_app
 from jobd.api.listener import Listener
 from jobd.api.serve import Server
 from jobd.backend import load
 from jobd.config import Settings
+from jobd.difference import differences
 from jobd.engine.engine import Engine
-from jobd.errors import Conflict, Invalid, JobdError
+from jobd.errors import Conflict, Invalid, JobdError, Unavailable
 from jobd.keeper.persons import Persons
-from jobd.notify import notify
 from jobd.people import Served
-from jobd.store.store import Store, lock, open_store, still_held
+from jobd.service import Service
+from jobd.store.store import Store, leave_word, lock, open_store, still_held
 from jobd.verbs.desk import Desk
 
 OK, USAGE, HELD, WRONG = 0, 2, 75, 78
@@ -55,13 +58,30 @@ _FIXED = ("state_dir", "socket", "mode", "containment", "cgroup_parent", "idle_t
 log = logging.getLogger("jobd")
 
 
+_ELSEWHERE = {
+    "backup": backup.main,
+    "restore": backup.main,
+    "install": install.main,
+    "uninstall": install.main,
+}
+
+
 def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
-    if argv[:1] in (["backup"], ["restore"]):
-        return backup.main(argv)
+    if argv and argv[0] in _ELSEWHERE:
+        return _ELSEWHERE[argv[0]](argv)
     arguments = _parser().parse_args(argv)
     if arguments.verb == "check-config":
         return _check(arguments)
+    if arguments.verb == "reload":
+        named = {"JOBD_CONFIG": str(arguments.config)} if arguments.config else {}
+        return reload.main(places.state_dir({**os.environ, **named}, arguments.system))
+    return _serve(arguments)
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    service = Service()
+    faulthandler.enable()  # a watchdog's SIGABRT leaves word of where we hung
     try:
         settings = config.load(arguments.config, os.environ, arguments.system)
     except Invalid as error:
@@ -69,9 +89,11 @@ def main(argv: list[str] | None = None) -> int:
     _log_to(arguments.log_file, settings.log_level)
     try:
         asyncio.run(
-            Daemon(settings, lambda: config.load(arguments.config, os.environ, arguments.system)).run()
+            Daemon(
+                settings, lambda: config.load(arguments.config, os.environ, arguments.system), service
+            ).run()
         )
-    except Conflict as error:
+    except (Conflict, Unavailable) as error:
         return _refuse(error, HELD)
     except JobdError as error:
         return _refuse(error, WRONG)
@@ -86,9 +108,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "verb",
         nargs="?",
-        choices=["check-config", "backup", "restore"],
-        help="say what is wrong with the configuration; copy the store, or bring a copy back"
-        " (`jobd backup --help` says more)",
+        choices=["check-config", "reload", "backup", "restore", "install", "uninstall"],
+        help="say what is wrong with the configuration; have the running daemon read it again; copy the"
+        " store, or bring a copy back; put units for systemd in place, or take them away"
+        " (`jobd backup --help` and `jobd install --help` say more)",
     )
     parser.add_argument("--config", type=Path, metavar="FILE", help="instead of the usual one")
     parser.add_argument(
@@ -118,28 +141,36 @@ def _check(arguments: argparse.Namespace) -> int:
 def _refuse(error: Exception, code: int) -> int:
     faults = error.faults if isinstance(error, Invalid) else [error]
     for fault in faults:
-        print(f"jobd: {fault}", file=sys.stderr)
+        line = f"jobd: {fault}"
+        print(journal.prefixed(logging.ERROR, line) if journal.is_stderr() else line, file=sys.stderr)
     return code
 
 
 def _log_to(file: Path | None, level: str) -> None:
-    """To stderr, for a journal or a terminal; or to a file that is kept small."""
-    handler: logging.Handler = logging.StreamHandler()
-    if file:
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handler = logging.handlers.RotatingFileHandler(file, maxBytes=4_000_000, backupCount=1)
-    stamp = "" if "JOURNAL_STREAM" in os.environ and not file else "%(asctime)s "
-    handler.setFormatter(logging.Formatter(f"{stamp}%(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=level.upper(), handlers=[handler])
+    """To the journal, if that is where stderr goes; to stderr; or to a file that is kept small."""
+    logging.basicConfig(level=level.upper(), handlers=[_handler(file)])
     logging.getLogger("apscheduler").setLevel(logging.ERROR)
     logging.getLogger("peewee").setLevel(logging.WARNING)
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
 
 
+def _handler(file: Path | None) -> logging.Handler:
+    handler: logging.Handler = logging.StreamHandler()
+    form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+    if file:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handler = logging.handlers.RotatingFileHandler(file, maxBytes=4_000_000, backupCount=1)
+    elif journal.is_stderr():
+        handler, form = journal.JournalHandler(), "%(message)s"
+    handler.setFormatter(logging.Formatter(form))
+    return handler
+
+
 class Daemon:
-    def __init__(self, settings: Settings, read_again: Callable[[], Settings]) -> None:
+    def __init__(self, settings: Settings, read_again: Callable[[], Settings], service: Service) -> None:
         self._settings = settings
         self._read_again = read_again
+        self._service = service
         self._started = time.time()
         self._lag = 0.0
         """Seconds by which the event loop came too late to the last look."""
@@ -155,7 +186,7 @@ class Daemon:
         async with contextlib.AsyncExitStack() as stack:
             await self._build(stack)
             self._listen_to_signals()
-            notify("READY=1", f"STATUS=listening on {self._settings.socket}")
+            self._service.notify("READY=1", f"STATUS=listening on {self._settings.socket}")
             log.info(
                 "jobd %s listens on %s, state in %s",
                 jobd.__version__,
@@ -163,7 +194,7 @@ class Daemon:
                 self._settings.state_dir,
             )
             await self._end.wait()
-            notify("STOPPING=1")
+            self._service.notify("STOPPING=1")
             if self._fault:
                 raise self._fault
 
@@ -171,9 +202,11 @@ class Daemon:
         """Everything in its order; `stack` takes it down in the opposite one."""
         settings = self._settings
         settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._lock = lock(settings.state_dir, {"pid": os.getpid(), "socket": str(settings.socket)})
+        self._word: dict[str, Any] = {"pid": os.getpid(), "socket": str(settings.socket), "reloads": 0}
+        self._lock = lock(settings.state_dir, self._word)
         stack.callback(os.close, self._lock)
-        self._listener = Listener(settings.socket, 0o666 if settings.mode == "system" else 0o600)
+        mode = 0o666 if settings.mode == "system" else 0o600
+        self._listener = Listener(settings.socket, mode, self._service.sockets)
         socket = self._listener.bind()
         stack.callback(self._listener.close)
         self._store: Store = open_store(settings.state_dir)
@@ -221,8 +254,8 @@ class Daemon:
         self._set_timers()
         self._timers.start()
         stack.callback(self._timers.shutdown, wait=False)
-        watch = asyncio.create_task(self._watch())
-        stack.callback(watch.cancel)
+        for task in self._watch(), self._ping():
+            stack.callback(asyncio.create_task(task).cancel)
 
     def _set_timers(self) -> None:
         """Systems that bring news by themselves are looked at now and then, the others at their own
@@ -244,6 +277,12 @@ class Daemon:
             log.warning("the store could not be looked after: %s", error)
         if self._store.damage:
             log.error("the store is damaged: %s; `jobd restore` brings a backup back", self._store.damage)
+
+    async def _ping(self) -> None:
+        """To systemd's watchdog: the event loop goes round."""
+        while self._service.watchdog:
+            self._service.notify("WATCHDOG=1")
+            await asyncio.sleep(self._service.watchdog / 3)
 
     async def _watch(self) -> None:
         """What a timer of the wall clock cannot see: that the clock was set, and that the socket or the
@@ -282,6 +321,7 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._end.set)
         self._reloads: set[asyncio.Task[None]] = set()
+        self._reloading = asyncio.Lock()
         loop.add_signal_handler(signal.SIGHUP, self._begin_reload)
 
     def _begin_reload(self) -> None:
@@ -290,22 +330,38 @@ class Daemon:
         task.add_done_callback(self._reloads.discard)
 
     async def _reload(self) -> None:
-        """All or nothing: what is wrong is said, and everything stays as it was."""
-        notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
-        try:
-            settings = await asyncio.to_thread(self._read_again)
-            self._refuse_fixed(settings)
-            await self._engine.reload(settings)
-        except JobdError as error:
-            for fault in error.faults if isinstance(error, Invalid) else [error]:
+        """One after the other; what came of it is said to systemd, in the log, and beside the lock."""
+        async with self._reloading:
+            self._service.notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+            changes: list[str] = []
+            faults: list[str] = []
+            try:
+                changes = await self._read_configuration()
+            except JobdError as error:
+                faults = list(map(str, error.faults if isinstance(error, Invalid) else [error]))
+            for fault in faults:
                 log.error("the configuration stays as it was: %s", fault)
-        else:
-            self._settings = self._desk.settings = settings
-            self._persons.served = _served(settings)
-            logging.getLogger().setLevel(settings.log_level.upper())
-            self._set_timers()
-            log.info("the configuration was read again")
-        notify("READY=1")
+            for change in changes:
+                log.info("the configuration has changed: %s", change)
+            if not faults:
+                log.info("the configuration was read again: %d changes", len(changes))
+            self._word |= {"reloads": self._word["reloads"] + 1, "changes": changes, "faults": faults}
+            self._service.notify("READY=1")
+            with contextlib.suppress(OSError):  # a full disk: then `jobd reload` cannot be told
+                leave_word(self._lock, self._word)
+
+    async def _read_configuration(self) -> list[str]:
+        """All or nothing. Returns what has changed, in words. Raises Invalid or Conflict, and all stays as it
+        was."""
+        settings = await asyncio.to_thread(self._read_again)
+        self._refuse_fixed(settings)
+        await self._engine.reload(settings)
+        before, self._settings = self._settings, settings
+        self._desk.settings = settings
+        self._persons.served = _served(settings)
+        logging.getLogger().setLevel(settings.log_level.upper())
+        self._set_timers()
+        return list(differences(before.model_dump(by_alias=True), settings.model_dump(by_alias=True)))
 
     def _refuse_fixed(self, settings: Settings) -> None:
         for name in _FIXED:

@@ -233,6 +233,17 @@ next one finds them.
 """
 
 _AFTER_JOBD = """\
+# UNDER SYSTEMD
+
+`jobd install` puts jobd.service, jobd-jobs.service, jobd.socket and jobd.slice into
+/usr/local/lib/systemd/system, and an example into /etc/jobd/jobd.yaml where nothing is yet; with `--user`
+the same for your own systemd. `--dry-run` says what it would do; `--root` DIR does it below DIR.
+`jobd uninstall` takes the units away, and nothing else.
+
+Jobs run below jobd-jobs.service, which neither stops nor restarts with the daemon, and which refuses to be
+stopped by hand: `systemctl kill jobd-jobs` ends all jobs. Calls made while the daemon is restarted wait in
+jobd.socket.
+
 # SIGNALS
 
 SIGTERM, SIGINT :: End. Jobs run on.
@@ -242,7 +253,7 @@ SIGHUP :: Read the configuration again, all of it or nothing; the log says which
 
 0 :: Ended by a signal.
 2 :: Wrong usage.
-75 :: Another daemon holds the socket or the state directory.
+75 :: Another daemon holds the socket or the state directory, or something else that may be better soon.
 78 :: The configuration or the store is not right; a line on standard error says what.
 
 # ENVIRONMENT

@@ -13,15 +13,15 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 LEVELS = [
-    {"errors", "units", "notify", "status", "machine", "people", "figures"},
-    {"yamlfile"},
+    {"errors", "units", "service", "journal", "difference", "status", "machine", "people", "figures"},
+    {"yamlfile", "reload"},
     {"places"},
     {"layers"},
     {"backend", "config"},
     {"keeper"},
     {"store", "backends"},
     {"verbs", "engine"},
-    {"api", "client", "backup"},
+    {"api", "client", "backup", "install"},
     {"cli", "daemon"},
 ]
 """From the ground up. A room may import what is on lower levels, and nothing of its own level but itself."""

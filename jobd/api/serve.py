@@ -2,7 +2,8 @@
 
 A connection is closed when it says nothing, or drips a header, for `idle_timeout`; one person has at most
 half of the connections that there can be; what is no HTTP is refused in the envelope as well. Stopping takes
-no longer than the handlers at work do, and those that wait or stream are told to end (`Api.closing`).
+no longer than the handlers at work do, and those that wait or stream are told to end (`Api.closing`). Who has
+just been let in is heard first: behind a socket that systemd holds, no call is lost by a restart.
 """
 
 from __future__ import annotations
@@ -23,6 +24,10 @@ from jobd.errors import Forbidden, Invalid, JobdError, Unavailable
 
 SHUTDOWN = 1.0
 """Seconds that handlers at work are given."""
+_FIRST_WORDS = 0.3
+"""Seconds in which a connection that has been accepted is to say something, when we are about to stop."""
+_TURNS = 10
+"""Of the event loop, from accepting a connection to reading from it; a few more than it takes."""
 _LINGER = 2.0
 _LONGEST_HEADER = 16384
 _OTHER_FILES = 100
@@ -46,6 +51,8 @@ class Server:
         self._runner = web.AppRunner(app, shutdown_timeout=SHUTDOWN)
         self._listening: list[asyncio.Server] = []
         self._persons: Counter[int] = Counter()
+        self._silent: set[_Connection] = set()
+        """Those that have not said anything yet."""
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._most_of_one = max(16, (soft - _OTHER_FILES) // 2)
 
@@ -57,22 +64,37 @@ class Server:
         self._listening.append(await loop.create_unix_server(self._connection, sock=sock, backlog=BACKLOG))
 
     async def stop(self) -> None:
+        await self._hear_out()
         for server in self._listening:
             server.close()
         self._api.closing.set()
         await self._runner.cleanup()
 
+    async def _hear_out(self) -> None:
+        """Nobody is let in any more, and those who are have had time to speak. To close a server drops whom
+        it has just accepted, hence this order."""
+        loop = asyncio.get_running_loop()
+        for one in [one for server in self._listening for one in server.sockets]:
+            loop.remove_reader(one.fileno())
+        deadline = loop.time() + _FIRST_WORDS
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
+        while self._silent and loop.time() < deadline:
+            await asyncio.sleep(0.01)
+
     def _connection(self) -> web.RequestHandler:
         server = self._runner.server
         assert server is not None
         loop = asyncio.get_running_loop()
-        return _Connection(self._persons, self._most_of_one, server, loop=loop, **self._options)
+        most = self._most_of_one
+        return _Connection(self._persons, self._silent, most, server, loop=loop, **self._options)
 
 
 class _Connection(web.RequestHandler):
     def __init__(
         self,
         persons: Counter[int],
+        silent: set[_Connection],
         most: int,
         server: web.Server,
         *,
@@ -81,11 +103,13 @@ class _Connection(web.RequestHandler):
     ) -> None:
         super().__init__(server, loop=loop, **options)
         self._persons = persons
+        self._silent = silent
         self._most = most
         self._uid: int | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        self._silent.add(self)
         try:
             self._uid = peer(transport.get_extra_info("socket"))[0]
         except (Forbidden, OSError):
@@ -94,8 +118,13 @@ class _Connection(web.RequestHandler):
         if self._persons[self._uid] > self._most:
             self._turn_away(transport)
 
+    def data_received(self, data: bytes) -> None:
+        self._silent.discard(self)
+        super().data_received(data)
+
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
+        self._silent.discard(self)
         if self._uid is not None:
             self._persons[self._uid] -= 1
             if not self._persons[self._uid]:

@@ -42,7 +42,7 @@ def main(session: Session, verb: str) -> int:
         reached = " ", f"the daemon at {client.host} answers"
     except JobdError as error:
         health = None
-        reached = "!", str(error)
+        reached = "!", f"{error}{' (systemctl status jobd says more)' if client.host.system else ''}"
     findings = [reached, *_daemon(health or {}, client.host), *_files(client.host), *_logout(client.host)]
     bad = any(mark == "!" for mark, _ in findings)
     if session.options.json:
@@ -81,6 +81,14 @@ def _containment(found: dict[str, Any]) -> Iterator[Finding]:
         (" " if rung == "cgroup" else "-"),
         f"jobs are held together by: {rung}. {found.get('why') or ''}".rstrip(),
     )
+    if found.get("cgroup"):
+        yield " ", f"their control groups are below {found['cgroup']}"
+    if ends_with := found.get("endsWith"):
+        yield (
+            "!",
+            f"jobs are in the control group of {ends_with} and end with it (expected in jobd-jobs.service:"
+            f" `jobd install` puts that in place; then restart {ends_with})",
+        )
     if found.get("escapes"):
         yield "-", f"what can escape that: {found['escapes']}"
     if not found.get("memory_limit"):

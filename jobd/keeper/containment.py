@@ -244,6 +244,15 @@ def unenforced(missing: list[str]) -> tuple[str, ...]:
     return tuple(f"{what} limit not enforced: no {what} controller" for what in asked)
 
 
+def move_to(group: str) -> str:
+    """This process goes there, and all that it forks from now on with it. "" or why not."""
+    try:
+        write(f"{group}/cgroup.procs", b"0")
+    except OSError as error:
+        return f"{group}: {error.strerror}"
+    return ""
+
+
 def try_cgroup(base: str) -> str:
     """Can jobs be held in control groups below `base`, which is made if absent (but nothing above it)? ""
     or why not. Forks to see."""

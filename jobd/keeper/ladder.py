@@ -1,11 +1,24 @@
 """Where the control groups of our jobs belong on this machine, and what each rung of containment cannot
-hold."""
+hold.
+
+Under systemd that is never the daemon's own unit: with jobs in it, it cannot be restarted (their controllers
+are on, so no process may enter it), and whatever stops it kills them. So there is a second unit, `UNIT`,
+whose one process does nothing (holder.py):
+
+    jobd-jobs.service/          Delegate=yes: systemd leaves it to us
+        keeper/                 `LEAF`: that process, keepers, supervisors
+        jobd-UID-DIGEST/TAG/    `base`, one per state directory, and a job in it
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
 from pathlib import Path
+from typing import NamedTuple
+
+UNIT = "jobd-jobs.service"
+LEAF = "keeper"
 
 _SERVICES = "what another service starts for the job (cron, at, systemd-run, docker)"
 ESCAPES = {
@@ -16,17 +29,46 @@ ESCAPES = {
 }
 
 
-def base(configured: str | None, state_dir: Path, proc: Path = Path("/proc/self")) -> str:
-    """The control group below which each job gets its own: below the configured one, else below the daemon's
-    own. "": there is no cgroup v2 here. One per state directory, so that two daemons never meet."""
+class Place(NamedTuple):
+    """Two directories of the control group file system."""
+
+    base: str
+    """Below it each job gets its own group. "": there is no cgroup v2 here."""
+    leaf: str
+    """Where keeper and supervisors go, to outlive what the daemon is started by. "": they stay with it."""
+
+
+def place(configured: str | None, state_dir: Path, proc: Path = Path("/proc/self")) -> Place:
+    """Below the configured control group, else that of `UNIT`, else the daemon's own. One base per state
+    directory, so that two daemons never meet."""
     mount = mount_point(proc)
     if not mount:
-        return ""
-    above = configured or own_group(proc)
+        return Place("", "")
+    above = configured or jobs_unit(mount, proc) or own_group(proc)
     if not above.startswith(mount):
-        above = mount + "/" + above.strip("/")
+        above = f"{mount}/{above.strip('/')}"
+    above = above.rstrip("/")
     digest = hashlib.sha256(os.fsencode(state_dir.resolve())).hexdigest()[:12]
-    return f"{above.rstrip('/')}/jobd-{os.getuid()}-{digest}"
+    return Place(f"{above}/jobd-{os.getuid()}-{digest}", f"{above}/{LEAF}" if _is_open(above) else "")
+
+
+def jobs_unit(mount: str, proc: Path = Path("/proc/self")) -> str:
+    """The control group of `UNIT`, where it is active and open to us: beside the daemon's own unit, as in a
+    person's own systemd, or in the system's slice for it. Else ""."""
+    beside = os.path.dirname(own_group(proc)).rstrip("/")
+    places = (f"{mount}{beside}/{UNIT}", f"{mount}/jobd.slice/{UNIT}")
+    return next(filter(_is_open, places), "")
+
+
+def _is_open(group: str) -> bool:
+    return os.access(f"{group}/{LEAF}/cgroup.procs", os.W_OK)
+
+
+def ends_with(keeper: Path, proc: Path = Path("/proc/self")) -> str:
+    """The service that takes supervisors and jobs along when it stops, being the daemon's own too; "": none
+    does."""
+    own = own_group(proc)
+    return os.path.basename(own) if own == own_group(keeper) and own.endswith(".service") else ""
 
 
 def mount_point(proc: Path = Path("/proc/self")) -> str:

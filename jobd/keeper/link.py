@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from jobd.errors import Unavailable
+from jobd.keeper.ladder import Place
 from jobd.keeper.order import Order
 
 ORDER_LIFETIME = 30.0
@@ -36,11 +37,11 @@ def interpreter(module: str) -> list[str]:
 class Link:
     """A keeper process. Made: it runs and has said on which rung jobs are contained. Raises Unavailable."""
 
-    def __init__(self, attempts: str, flight: int, containment: str, base: str) -> None:
+    def __init__(self, attempts: str, flight: int, containment: str, place: Place) -> None:
         self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.socket.settimeout(_START_WAIT)
         fds = theirs.fileno(), flight
-        argv = [*interpreter("jobd.keeper.main"), *map(str, fds), containment, base]
+        argv = [*interpreter("jobd.keeper.main"), *map(str, fds), containment, *place]
         with theirs:
             try:
                 self.process = subprocess.Popen(

@@ -1,7 +1,8 @@
 """The keeper process: takes orders from its daemon, forks a supervisor for each, buries the dead. Ends when
 its daemon does.
 
-    argv: the orders' socket, the lock of orders under way, the rung that is wanted, the control group to use
+    argv: the orders' socket, the lock of orders under way, the rung that is wanted, the control group below
+    which the jobs' are made, the one to go to itself ("": it stays)
 
 Started in the attempts' directory. An order is one packet: the tag, a memfd with the order, and the pipe for
 the reply. The keeper does not read the order; the less it does, the less can go wrong for everybody.
@@ -30,11 +31,12 @@ def main() -> None:
         os.set_inheritable(fd, False)
     procfs.rename_self("jobd-keeper")
     reset_signals()
+    trouble = containment.move_to(argv[4]) if argv[4] else ""
     rung, why = climb(argv[2], argv[3])
     if rung != "group":
         become_subreaper()
     keeper = Keeper(_socket.socket(fileno=channel), flight, rung, argv[3])
-    keeper.channel.send(record.to_json({"rung": rung, "why": why}).encode("ascii"))
+    keeper.channel.send(record.to_json({"rung": rung, "why": why or trouble}).encode("ascii"))
     gc.collect()
     gc.freeze()  # forks share what nobody writes to
     gc.disable()

@@ -101,7 +101,7 @@ class Persons:
         self._flights = Flights(self._directory, self.boot_id)
         self._news = self._bind_news()
         self._end, self._closing = os.pipe()
-        self._base = ladder.base(self.cgroup_parent, self.state_dir)
+        self._place = ladder.place(self.cgroup_parent, self.state_dir)
         try:
             rung = self._keeper().rung
             if self.containment not in ("auto", rung):
@@ -130,7 +130,7 @@ class Persons:
         with suppress(OSError):
             os.unlink(self.state_dir / "news.sock")
         with suppress(OSError):  # not empty: jobs run on
-            os.rmdir(self._base)
+            os.rmdir(self._place.base)
         self._news.close()
         self._flights.close()
         for fate in self._fates.values():
@@ -163,7 +163,7 @@ class Persons:
                     self._link.close()
                 self._link = None
                 attempts = os.fspath(self.attempts)
-                self._link = Link(attempts, self._flights.fileno(), self.containment, self._base)
+                self._link = Link(attempts, self._flights.fileno(), self.containment, self._place)
             return self._link
 
     # news
@@ -512,11 +512,14 @@ class Persons:
             "why": link.why,
             "escapes": ladder.ESCAPES[link.rung],
             "keeper": link.process.pid,
+            "endsWith": ladder.ends_with(Path(f"/proc/{link.process.pid}")),
         }
         if link.rung == "cgroup":
             with suppress(OSError):
-                found["controllers"] = procfs.read(f"{self._base}/cgroup.subtree_control").decode().split()
-            found["cgroup"] = self._base
+                found["controllers"] = (
+                    procfs.read(f"{self._place.base}/cgroup.subtree_control").decode().split()
+                )
+            found["cgroup"] = self._place.base
         found["memory_limit"] = "memory" in found.get("controllers", [])
         return found
 

@@ -5,6 +5,8 @@ import os
 from jobd.keeper.bare import suppress
 
 PROC = "/proc"
+SUPERVISOR = "jobd-job"
+"""The name that supervisors give themselves."""
 
 
 def read(path: str) -> bytes:
@@ -115,6 +117,14 @@ def environment_has(pid: int, entry: bytes) -> bool:
 
 def boot_id() -> str:
     return read(f"{PROC}/sys/kernel/random/boot_id").decode().strip()
+
+
+def name(pid: int) -> str:
+    """What ps and top call it; "" when it is gone."""
+    try:
+        return read(f"{PROC}/{pid}/comm").decode("ascii", "replace").strip()
+    except OSError:
+        return ""
 
 
 def rename_self(name: str) -> None:

@@ -10,6 +10,7 @@ a limit of its logs, see logs.py):
     SIGUSR2   the same without grace
     SIGTERM   the job is ended as by SIGUSR1, but nobody asked jobd for it: the record has the program's own
               end, and who sent it; from init it means that the machine goes down, and the record says so
+    SIGPWR    the machine goes down, or the unit that we are in; whatever the job does of it, it was not over
 
 The life of a job is a line of stages, and the time of the next step is `deadline`:
 
@@ -47,7 +48,7 @@ _NEWS = "../news.sock"
 """Relative, from the attempts' directory: a socket's path may have 107 bytes only."""
 BLOCKED = tuple(range(1, signal.SIGSYS + 1))
 """All but the real-time signals, which nobody sends."""
-_HEARD = (signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM)
+_HEARD = (signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM, signal.SIGPWR)
 
 
 def supervise(tag: str, order_fd: int, reply: int, flight: int, rung: str, base: str, boot_id: str) -> None:
@@ -57,7 +58,7 @@ def supervise(tag: str, order_fd: int, reply: int, flight: int, rung: str, base:
     `reply` is closed when the record is worth a look, or when there will be none (a reason may be written to
     it before); `flight` is the lock that says that an order is still under way.
     """
-    procfs.rename_self("jobd-job")
+    procfs.rename_self(procfs.SUPERVISOR)
     order = _read_order(order_fd)
     if time.clock_gettime(time.CLOCK_BOOTTIME) > order["valid_until"]:
         return
@@ -302,10 +303,10 @@ class Supervisor:
 
 def _why(heard: signal.struct_siginfo) -> tuple[str | None, str]:
     """KILLED is what was asked for through jobd, and only that."""
-    if heard.si_signo != signal.SIGTERM:
+    if heard.si_signo in (signal.SIGUSR1, signal.SIGUSR2):
         return "KILLED", ""
-    if heard.si_pid == 1:
-        return "NODE_LOST", "the machine was going down"
+    if heard.si_signo == signal.SIGPWR or heard.si_pid == 1:
+        return "NODE_LOST", "the machine, or jobd-jobs.service, was being stopped"
     return None, f"its supervisor was told to end by pid {heard.si_pid} (uid {heard.si_uid})"
 
 

@@ -120,9 +120,16 @@ def lock(state_dir: Path, facts: Mapping[str, object]) -> int:
         holder = os.read(descriptor, 4096).decode(errors="replace").strip()
         os.close(descriptor)
         raise Conflict(f"another jobd holds {state_dir}: {holder or 'it has not said who it is'}") from None
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, json.dumps(facts).encode(), 0)
+    leave_word(descriptor, facts)
     return descriptor
+
+
+def leave_word(descriptor: int, facts: Mapping[str, object]) -> None:
+    """In the lock that we hold, for those who look for us. Whoever reads meanwhile finds the old facts or the
+    new ones."""
+    data = json.dumps(facts).encode()
+    os.pwrite(descriptor, data.ljust(os.fstat(descriptor).st_size), 0)
+    os.ftruncate(descriptor, len(data))
 
 
 def still_held(descriptor: int, state_dir: Path) -> bool:
