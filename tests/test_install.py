@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from pathlib import Path
 import pytest
 
 import jobd
+from jobd.install import UNITS
 from tests.person import Person
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -68,6 +70,8 @@ def test_the_wheel_has_every_module_and_all_that_goes_with_them(wheel: Path) -> 
         "jobd/backends/contract.py",
         "jobd/examples/jobd.yaml",
         "jobd/examples/systems/local.yaml",
+        *(f"jobd/systemd/{name}" for name in UNITS),
+        *(f"jobd/systemd/user/{name}" for name in UNITS[:3]),
     }
     assert with_them <= names
     beside = {name for name in names if not name.startswith("jobd/") and ".dist-info/" not in name}
@@ -124,6 +128,22 @@ def test_check_config(programs: Path, person: Person) -> None:
     wrong.write_text("nonsense: 1\n")
     found = person.run(programs / "jobd", "check-config", "--config", wrong)
     assert (found.returncode, f"{wrong}:1:1" in found.stderr) == (78, True)
+
+
+def test_the_units_start_what_is_installed(programs: Path, person: Person) -> None:
+    """From a place with a space in its name."""
+    found = person.run(programs / "jobd", "install", "--root", person.home / "root")
+    assert found.returncode == 0, found.stderr
+    units = person.home / "root/usr/local/lib/systemd/system"
+    text = (units / "jobd.service").read_text()
+    (start,) = [line for line in text.splitlines() if line.startswith("ExecStart=")]
+    assert re.fullmatch(
+        rf'ExecStart="{re.escape(str(programs))}/python[0-9.]*" -P -m jobd.daemon --system', start
+    )
+    assert "PYTHONPATH" not in text
+    assert {path.name for path in units.iterdir()} == set(UNITS)
+    config = person.home / "root/etc/jobd/jobd.yaml"
+    assert person.run(programs / "jobd", "check-config", "--config", config).returncode == 0
 
 
 def test_the_examples_are_right_where_they_are_installed(programs: Path, person: Person) -> None:
