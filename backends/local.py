@@ -119,7 +119,8 @@ class LocalBackend(Backend):
         }
         local_id = str(record.pid) if record.pid else ""
         submitted = record.claimed or time.time()
-        return Placed(local_id, ticket.tag, ticket.user, submitted, handle, self._report(look))
+        report = self._report(look)
+        return Placed(local_id, ticket.tag, ticket.user, submitted, handle, ticket.workspace, report)
 
     def _poll_one(self, placed: Placed) -> Report | None:
         try:

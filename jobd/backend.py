@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -96,6 +96,8 @@ class Ticket:
     """Bytes per node; None: no limit asked for."""
     gpus: tuple[int, ...] = ()
     """The indices handed to this job, on systems whose GPU slots jobd hands out."""
+    gpu_count: int = 0
+    """How many it needs on each node, for systems that hand them out themselves."""
     time_limit: float | None = None
     kill_grace: float = 10.0
     """Seconds between TERM and KILL."""
@@ -116,8 +118,19 @@ class Placed:
     owner: str
     submitted: float
     handle: Mapping[str, Any] = field(default_factory=dict)
+    workspace: str = field(default="", compare=False)
+    """The ticket's."""
     report: Report | None = field(default=None, compare=False)
     """What was known already when it was taken; not kept."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that `jobctl doctor` says of a system."""
+
+    mark: str
+    """"ok"; "-", worth knowing; "!", to be mended."""
+    message: str
 
 
 class Backend(ABC):
@@ -148,14 +161,22 @@ class Backend(ABC):
         complete answer."""
 
     @abstractmethod
-    def poll(self, placed: Collection[Placed]) -> Mapping[str, Report]:
-        """Reports by tag, in ONE query for everybody's jobs. Absent means unknown, never "ended". Raises
-        Unavailable."""
+    def poll(self, placed: Collection[Placed]) -> Mapping[str, Report | None]:
+        """Reports by tag, in ONE query for everybody's jobs. Absent means unknown, never "ended"; None, that
+        somebody who would know of this one cannot be asked now. Raises Unavailable."""
 
     @abstractmethod
     def kill(self, placed: Placed) -> None:
         """Ask for the end of the job and all its processes: TERM, grace, KILL. Idempotent, does not wait,
         says nothing of success: the next poll does. Raises Unavailable."""
+
+    def check_queue(self, options: Mapping[str, Any]) -> None:  # noqa: B027 - any will do, for some
+        """Raises Invalid when the options of a queue (`Ticket.options`) are wrong. Optional."""
+
+    def doctor(self, user: str, directory: str, interval: float) -> Sequence[Finding]:
+        """How the system is, and what is worse than it could be, for that person's jobs below that directory;
+        `interval` is the most seconds between two polls. Optional."""
+        return ()
 
     def hold(self, placed: Placed) -> None:
         """Keep a queued job from starting. Raises Conflict where the system has no such thing."""
@@ -169,7 +190,10 @@ class Backend(ABC):
         """The endings of these jobs are in the store; what was kept for them outside it can go. Optional."""
 
 
-BUILT_IN = {"local": "jobd.backends.local.LocalBackend"}
+BUILT_IN = {
+    "local": "jobd.backends.local.LocalBackend",
+    "slurm": "jobd.backends.slurm.SlurmBackend",
+}
 
 
 def load(name: str, options: Mapping[str, Any], persons: Any) -> Backend:

@@ -98,6 +98,10 @@ class TooMany(JobdError):
         """Seconds."""
 
 
+class Down(Unavailable):
+    """The same of a whole execution system: whoever else asks it now would wait in vain too."""
+
+
 class Refused(JobdError):
     """A backend's final word: this job will never be taken. The message is the system's own. Ends the job, is
     not HTTP."""

@@ -78,6 +78,7 @@ class Condition(StrEnum):
     LOG_LIMIT = "LOG_LIMIT"
     KILLED = "KILLED"
     NODE_LOST = "NODE_LOST"
+    PREEMPTED = "PREEMPTED"
     LAUNCH_FAILED = "LAUNCH_FAILED"
     LOST = "LOST"
 

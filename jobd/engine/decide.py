@@ -92,6 +92,7 @@ def describe(condition: Condition, report: Report) -> str:
         if not report.details.get("survivors")
         else "Killed.",
         Condition.NODE_LOST: "The machine went down while it ran.",
+        Condition.PREEMPTED: "Ended by its system, for a job that goes first.",
         Condition.LAUNCH_FAILED: "Could not be started.",
         Condition.LOST: "Nobody can say how it ended.",
     }[condition]

@@ -48,7 +48,7 @@ def _no_answer(lane: Lane, trouble: str) -> None:
     lane.trouble = trouble
 
 
-def _ask(lane: Lane, tags: set[str] | None) -> tuple[list[Job], Mapping[str, Report]]:
+def _ask(lane: Lane, tags: set[str] | None) -> tuple[list[Job], Mapping[str, Report | None]]:
     """Runs in a thread of the lane: what the store has there, and what the backend says of it."""
     jobs = lane.store.query(lambda sql: _jobs(sql, lane, tags))
     return jobs, lane.backend.poll([placed(job) for job in jobs]) if jobs else {}
@@ -70,11 +70,12 @@ def _answered(lane: Lane) -> float:
     return min(gap, 3 * lane.interval)
 
 
-def _decide(lane: Lane, job: Job, reports: Mapping[str, Report], gap: float | None) -> Decision | None:
-    report = reports.get(job.tag or "")
+def _decide(lane: Lane, job: Job, reports: Mapping[str, Report | None], gap: float | None) -> Decision | None:
+    tag = job.tag or ""
+    report = reports.get(tag)
     if report is not None:
         return decide(job, report, time.time())
-    if gap is None or job.over:
+    if gap is None or job.over or tag in reports:
         return None
     return absent(job, gap, lane.system.lost_after, time.time())
 

@@ -34,6 +34,7 @@ def ticket(job: Job, system: System, sent: Mapping[str, str] | None) -> Ticket:
         processors=job.processors,
         memory=job.memory,
         gpus=job.gpu_indices,
+        gpu_count=job.gpus,
         time_limit=job.time_limit,
         kill_grace=system.kill_grace,
         directives=queue.custom_directives if queue else "",
@@ -47,7 +48,9 @@ def environment(owner: str, system: System, sent: Mapping[str, str] | None) -> M
 
 
 def placed(job: Job) -> Placed:
-    return Placed(job.local_id or "", job.tag or "", job.owner, job.submitted or 0.0, job.handle)
+    return Placed(
+        job.local_id or "", job.tag or "", job.owner, job.submitted or 0.0, job.handle, job.workspace
+    )
 
 
 def clean(user: str) -> dict[str, str]:
@@ -79,7 +82,7 @@ def own(job: Job, system: System) -> dict[str, str]:
         "JOBD_ATTEMPT": str(job.attempt),
         "JOBD_PROCESSORS": str(job.processors),
     }
-    if job.gpus or (system.slots and system.slots.gpus):
+    if system.slots and (job.gpus or system.slots.gpus):
         facts["CUDA_VISIBLE_DEVICES"] = facts["JOBD_GPUS"] = ",".join(map(str, job.gpu_indices))
         facts["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # the indices are to mean what nvidia-smi means by them
     return facts

@@ -29,7 +29,8 @@ class Opened:
 
 
 async def listing(desk: Desk, caller: Caller, job_id: str, path: str) -> list[Entry]:
-    """By name, without jobd's own mark. A job that has not got its directory yet has an empty one."""
+    """By name, without what jobd keeps there for itself. A job that has not got its directory yet has an
+    empty one."""
     job = await find(desk, caller, job_id)
     path = path.strip("/")
     try:
@@ -38,7 +39,7 @@ async def listing(desk: Desk, caller: Caller, job_id: str, path: str) -> list[En
         if path:
             raise
         return []
-    return entries if path else [entry for entry in entries if entry.name != MARK]
+    return entries if path else [entry for entry in entries if not entry.name.startswith(MARK)]
 
 
 async def media(desk: Desk, caller: Caller, job_id: str, path: str) -> Opened:

@@ -105,6 +105,7 @@ _IN_WORDS: Mapping[Condition, Callable[[Job], str]] = {
     Condition.LOG_LIMIT: lambda job: "It was ended since its logs had become too large.",
     Condition.KILLED: lambda job: f"It was killed{_by(job.kill_asked_by)}.",
     Condition.NODE_LOST: lambda job: "The machine that it ran on went down.",
+    Condition.PREEMPTED: lambda job: "Its system ended it for a job that goes first.",
     Condition.LAUNCH_FAILED: lambda job: "It could not be started.",
     Condition.LOST: lambda job: "Nobody can say how it ended.",
 }

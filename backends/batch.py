@@ -1,0 +1,190 @@
+"""What schedulers that are spoken to by commands have in common: their programs, how long one may take, what
+its failure means, and the records of many jobs read at once.
+
+A command's failure is sorted by what its words say. Words that tell of a connection, of authentication or of
+a moment that passes are Down: the system may have done it all the same (T2). All others are the system's own
+refusal.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from jobd import units
+from jobd.backend import Placed, Ticket
+from jobd.backends import jobscript
+from jobd.backends.jobscript import Records
+from jobd.errors import Down, Fault, Invalid, Refused, Unavailable
+from jobd.keeper.persons import Finished, Persons
+
+_PATH = "/usr/local/bin:/usr/bin:/bin:/opt/slurm/bin:/opt/pbs/bin"
+_TIMEOUT = 30.0
+_MOST_WORDS = 500
+
+
+# ---- options
+
+
+def check_names(given: Mapping[str, Any], known: Collection[str], where: str) -> None:
+    """Raises Invalid with every name that means nothing."""
+    faults = [
+        Fault(f"{where}.{name}", "there is no such option", f"one of {', '.join(sorted(known))}")
+        for name in given
+        if name not in known
+    ]
+    if faults:
+        raise Invalid(*faults)
+
+
+def text_option(given: Mapping[str, Any], name: str, where: str, pattern: str, expected: str) -> str:
+    """Empty where it is not given. Raises Invalid."""
+    value = given.get(name, "")
+    if value != "" and not (isinstance(value, str) and re.fullmatch(pattern, value)):
+        raise Invalid(Fault(f"{where}.{name}", f"{units.shown(value)} will not do", expected))
+    return str(value)
+
+
+@dataclass(frozen=True)
+class Programs:
+    """Where the scheduler's commands are, and how many seconds each may take."""
+
+    paths: Mapping[str, str]
+    timeouts: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, options: Mapping[str, Any], names: Sequence[str]) -> Programs:
+        """From a system's options: a path by each program's name, and `timeouts`. Raises Invalid."""
+        paths = {
+            name: text_option(options, name, "options", "/.*", "an absolute path")
+            or shutil.which(name, path=_PATH)
+            or f"/usr/bin/{name}"
+            for name in names
+        }
+        given = options.get("timeouts") or {}
+        if not isinstance(given, Mapping):
+            raise Invalid(Fault("options.timeouts", "this is no mapping", "a duration by each program"))
+        check_names(given, names, "options.timeouts")
+        return cls(paths, {name: _duration(name, value) for name, value in given.items()})
+
+    def timeout(self, name: str) -> float:
+        return self.timeouts.get(name, _TIMEOUT)
+
+
+def _duration(name: str, value: Any) -> float:
+    try:
+        seconds = units.parse_duration(value)
+    except units.BadUnit as wrong:
+        raise Invalid(Fault(f"options.timeouts.{name}", wrong.problem, wrong.expected)) from None
+    if seconds <= 0:
+        raise Invalid(Fault(f"options.timeouts.{name}", "this is no time at all", "more than 0"))
+    return seconds
+
+
+# ---- commands
+
+
+@dataclass(frozen=True)
+class Scheduler:
+    """Its commands, run through `persons`: None as the daemon itself, for queries."""
+
+    persons: Persons
+    programs: Programs
+    environment: Mapping[str, str]
+    transient: re.Pattern[str]
+    """Words of failures that say nothing of the request itself."""
+
+    def ask(self, name: str, *arguments: str) -> str:
+        """The output of a query. Raises Down: an answer that failed is none (T4)."""
+        done = self._run(None, name, [self.programs.paths[name], *arguments])
+        if done.code != 0:
+            raise Down(words(name, done))
+        return done.out.decode("utf-8", "replace")
+
+    def order(self, user: str, name: str, *arguments: str) -> str:
+        """The output of a command given as that person. Raises Refused in the system's words, Unavailable."""
+        return self.outcome(name, self._run(user, name, [self.programs.paths[name], *arguments]))
+
+    def submit(self, ticket: Ticket, name: str, arguments: Sequence[str], script: bytes) -> str:
+        """Makes the job's directories and hands the script over, as the person. Raises Refused,
+        Unavailable."""
+        command = jobscript.prepared(ticket, [self.programs.paths[name], *arguments])
+        done = self._run(ticket.user, name, command, script)
+        if done.code == jobscript.CANNOT_PREPARE:
+            raise Refused(f"the job's own directory {ticket.workspace!r} cannot be made: {said(done)}")
+        return self.outcome(name, done)
+
+    def outcome(self, name: str, done: Finished) -> str:
+        if done.code == 0:
+            return done.out.decode("utf-8", "replace")
+        what = words(name, done)
+        if done.code is None:  # perhaps only this person's files hang
+            raise Unavailable(what)
+        if self.transient.search(what):
+            raise Down(what)
+        raise Refused(what)
+
+    def _run(self, user: str | None, name: str, argv: Sequence[str], stdin: bytes = b"") -> Finished:
+        """Raises Down where the program does not exist, Refused for a person who is not served."""
+        try:
+            return self.persons.run(
+                user,
+                argv,
+                environment=self.environment,
+                stdin=stdin,
+                timeout=self.programs.timeout(name),
+            )
+        except Unavailable as trouble:
+            raise Down(str(trouble)) from trouble
+
+
+def words(name: str, done: Finished) -> str:
+    """What a failed command said, or how it ended when it said nothing."""
+    if done.timed_out:
+        return f"{name} did not answer in time"
+    if done.code is None:
+        return f"{name} was ended by signal {done.signal}"
+    return said(done) or f"{name} ended with exit code {done.code} and said nothing"
+
+
+def said(done: Finished) -> str:
+    """Its last words, without the lines that only say who speaks."""
+    text = (done.err or done.out).decode("utf-8", "replace")
+    lines = [re.sub(r"^\w+: (error|fatal): ", "", line).strip() for line in text.splitlines()]
+    return "; ".join(dict.fromkeys(line for line in lines if line))[-_MOST_WORDS:]
+
+
+# ---- the records of many
+
+
+def name_of(placed: Placed) -> str:
+    """The name under which the scheduler has it: its tag, or that of an earlier attempt that ran after
+    all."""
+    return str(placed.handle.get("name", placed.tag))
+
+
+def read_records(persons: Persons, placed: Iterable[Placed]) -> dict[str, Records | None]:
+    """By tag; None for those whose person's files cannot be read now. One call for each person."""
+    by_owner: dict[str, list[Placed]] = {}
+    for each in placed:
+        by_owner.setdefault(each.owner, []).append(each)
+    found: dict[str, Records | None] = {}
+    for owner, theirs in by_owner.items():
+        found |= _read_of(persons, owner, [each for each in theirs if each.workspace])
+    return found
+
+
+def _read_of(persons: Persons, owner: str, placed: Sequence[Placed]) -> dict[str, Records | None]:
+    wanted = [place for each in placed for place in jobscript.places(each.workspace, name_of(each))]
+    try:
+        contents = persons.read(owner, wanted) if wanted else []
+    except (Unavailable, Refused):
+        return {each.tag: None for each in placed}
+    step = len(jobscript.FILES)
+    return {
+        each.tag: jobscript.records(*contents[number * step : (number + 1) * step])
+        for number, each in enumerate(placed)
+    }
