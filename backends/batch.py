@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,12 +19,16 @@ from jobd import units
 from jobd.backend import Placed, Ticket
 from jobd.backends import jobscript
 from jobd.backends.jobscript import Records
-from jobd.errors import Down, Fault, Invalid, Refused, Unavailable
+from jobd.errors import Down, Fault, Invalid, JobdError, Refused, Unavailable
 from jobd.keeper.persons import Finished, Persons
 
 _PATH = "/usr/local/bin:/usr/bin:/bin:/opt/slurm/bin:/opt/pbs/bin"
 _TIMEOUT = 30.0
 _MOST_WORDS = 500
+_NOT_RUN = (126, 127)
+"""A shell's exit codes for a program that is not there."""
+_UNREADABLE_FOR = 60.0
+"""Seconds for which a person whose files could not be read is left in peace: they hold up all others."""
 
 
 # ---- options
@@ -99,7 +104,10 @@ class Scheduler:
 
     def ask(self, name: str, *arguments: str) -> str:
         """The output of a query. Raises Down: an answer that failed is none (T4)."""
-        done = self._run(None, name, [self.programs.paths[name], *arguments])
+        try:
+            done = self._run(None, name, [self.programs.paths[name], *arguments])
+        except Unavailable as trouble:
+            raise Down(str(trouble)) from trouble
         if done.code != 0:
             raise Down(words(name, done))
         return done.out.decode("utf-8", "replace")
@@ -121,24 +129,17 @@ class Scheduler:
         if done.code == 0:
             return done.out.decode("utf-8", "replace")
         what = words(name, done)
-        if done.code is None:  # perhaps only this person's files hang
+        if done.code is None or done.code in _NOT_RUN:  # perhaps only this person's files hang
             raise Unavailable(what)
         if self.transient.search(what):
             raise Down(what)
         raise Refused(what)
 
     def _run(self, user: str | None, name: str, argv: Sequence[str], stdin: bytes = b"") -> Finished:
-        """Raises Down where the program does not exist, Refused for a person who is not served."""
-        try:
-            return self.persons.run(
-                user,
-                argv,
-                environment=self.environment,
-                stdin=stdin,
-                timeout=self.programs.timeout(name),
-            )
-        except Unavailable as trouble:
-            raise Down(str(trouble)) from trouble
+        """Raises Unavailable, and Refused for a person who is not served."""
+        return self.persons.run(
+            user, argv, environment=self.environment, stdin=stdin, timeout=self.programs.timeout(name)
+        )
 
 
 def words(name: str, done: Finished) -> str:
@@ -166,25 +167,36 @@ def name_of(placed: Placed) -> str:
     return str(placed.handle.get("name", placed.tag))
 
 
-def read_records(persons: Persons, placed: Iterable[Placed]) -> dict[str, Records | None]:
-    """By tag; None for those whose person's files cannot be read now. One call for each person."""
-    by_owner: dict[str, list[Placed]] = {}
-    for each in placed:
-        by_owner.setdefault(each.owner, []).append(each)
-    found: dict[str, Records | None] = {}
-    for owner, theirs in by_owner.items():
-        found |= _read_of(persons, owner, [each for each in theirs if each.workspace])
-    return found
+class RecordReader:
+    """What the scripts have left, of many jobs at once: one call for each person."""
 
+    def __init__(self, persons: Persons) -> None:
+        self._persons = persons
+        self._unreadable: dict[str, float] = {}
+        """Until when, by person."""
 
-def _read_of(persons: Persons, owner: str, placed: Sequence[Placed]) -> dict[str, Records | None]:
-    wanted = [place for each in placed for place in jobscript.places(each.workspace, name_of(each))]
-    try:
-        contents = persons.read(owner, wanted) if wanted else []
-    except (Unavailable, Refused):
-        return {each.tag: None for each in placed}
-    step = len(jobscript.FILES)
-    return {
-        each.tag: jobscript.records(*contents[number * step : (number + 1) * step])
-        for number, each in enumerate(placed)
-    }
+    def read(self, placed: Iterable[Placed]) -> dict[str, Records | None]:
+        """By tag; None for those whose person's files cannot be read now."""
+        by_owner: dict[str, list[Placed]] = {}
+        for each in placed:
+            by_owner.setdefault(each.owner, []).append(each)
+        found: dict[str, Records | None] = {}
+        for owner, theirs in by_owner.items():
+            found |= self._of(owner, [each for each in theirs if each.workspace])
+        return found
+
+    def _of(self, owner: str, placed: Sequence[Placed]) -> dict[str, Records | None]:
+        nothing = dict.fromkeys((each.tag for each in placed), None)
+        if time.monotonic() < self._unreadable.get(owner, 0.0):
+            return nothing
+        wanted = [place for each in placed for place in jobscript.places(each.workspace, name_of(each))]
+        try:
+            contents = self._persons.read(owner, wanted) if wanted else []
+        except JobdError:
+            self._unreadable[owner] = time.monotonic() + _UNREADABLE_FOR
+            return nothing
+        step = len(jobscript.FILES)
+        return {
+            each.tag: jobscript.records(*contents[number * step : (number + 1) * step])
+            for number, each in enumerate(placed)
+        }

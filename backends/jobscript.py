@@ -92,7 +92,6 @@ BASH = '[ -n "${BASH_VERSION-}" ] || ! [ -x /bin/bash ] || exec /bin/bash --posi
 _SCRIPT = r"""
 jobd_attempt={attempt}
 jobd_id=${{{id_variable}:-unknown}}
-jobd_mask=$(umask)
 jobd_path=$PATH
 PATH={path}
 for jobd_each in {signals}; do
@@ -125,7 +124,7 @@ jobd_pass() {{
 exec 4>&2 2>"$jobd_attempt/said"
 (
 trap - {signals} QUIT
-umask "$jobd_mask"
+umask {umask:o}
 {run}
 ) &
 jobd_child=$!
@@ -152,8 +151,8 @@ rm -f "$jobd_attempt/said"
 exit "$jobd_code"
 """
 """Signals for the job often come to this process alone: it passes them on, and stays to write down how the
-program took them. A shell says on its standard error when its child was ended by a signal (though not all do
-of INT, TERM and PIPE): that tells 137 from KILL."""
+program took them. A shell says on its standard error when its child was ended by a signal (but some do not of
+PIPE, and of those that are passed on): that tells 137 from KILL."""
 
 
 def script(
@@ -168,7 +167,8 @@ def script(
         restarts_variable=restarts,
         path=_PATH,
         unclaimed=UNCLAIMED,
-        signals="HUP INT TERM USR1 USR2 XCPU",
+        umask=ticket.umask,
+        signals="HUP INT TERM USR1 USR2",
         run=_run(ticket, environment),
     )
     lines = [
@@ -189,7 +189,7 @@ def _run(ticket: Ticket, environment: Mapping[str, str]) -> str:
     program = ticket.argv[0]
     exported = {name: value for name, value in environment.items() if _exportable(name)}
     through_env = [f"{name}={value}" for name, value in environment.items() if not _exportable(name)]
-    env = ["env", *through_env] if through_env and not re.search("^-|=", program) else []
+    env = ["env", "--", *through_env] if through_env and "=" not in program else []
     lines = [
         *_enter(ticket.directory),
         f"[ -f {stdin} ] || [ -c {stdin} ] || jobd_fail {word(f'no standard input {ticket.stdin!r} here')}",

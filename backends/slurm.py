@@ -24,7 +24,7 @@ from typing import Any
 
 from jobd.backend import Backend, Finding, Phase, Placed, Report, Ticket, Usage
 from jobd.backends import batch, jobscript, slurm_doctor, slurm_text, slurm_words
-from jobd.backends.batch import Programs, Scheduler
+from jobd.backends.batch import Programs, RecordReader, Scheduler
 from jobd.backends.jobscript import UNCLAIMED, Records
 from jobd.backends.slurm_text import Row
 from jobd.errors import Conflict, Down, Fault, Invalid, Refused, Unavailable
@@ -62,6 +62,7 @@ class SlurmBackend(Backend):
         self._cluster = [f"--clusters={cluster}"] if cluster else []
         self._accounting = _accounting(options)
         self._unheard = _Unheard()
+        self._records = RecordReader(persons)
         environment = {"LC_ALL": "C.UTF-8", "TZ": "UTC", "SLURM_TIME_FORMAT": "%s"}
         environment |= {"SLURM_CONF": conf} if conf else {}
         programs = Programs.read(options, PROGRAMS)
@@ -99,6 +100,7 @@ class SlurmBackend(Backend):
             f"--error={_log(ticket.stderr)}",
             "--open-mode=append",
             "--export=ALL",
+            "--propagate=NONE",
             *self._cluster,
         ]
 
@@ -113,7 +115,7 @@ class SlurmBackend(Backend):
         rows = _of(self._squeue([ticket.tag]), sought)
         if rows:
             return self._placed(ticket, rows[0].local_id, rows[0].submitted or since)
-        known = batch.read_records(self.persons, [sought])[ticket.tag]
+        known = self._records.read([sought])[ticket.tag]
         if known is None:
             raise Unavailable(f"{ticket.workspace} cannot be read as {ticket.user}")
         if known.local_id:
@@ -130,7 +132,7 @@ class SlurmBackend(Backend):
         for row in self._squeue([batch.name_of(each) for each in placed]):
             by_name.setdefault(row.name, []).append(row)
         seen = [_Seen(each, _of(by_name.get(batch.name_of(each), ()), each)) for each in placed]
-        found = batch.read_records(self.persons, [one.placed for one in seen if one.needs_records])
+        found = self._records.read(one.placed for one in seen if one.needs_records)
         for one in seen:
             one.records = found.get(one.placed.tag, Records())
         gone = [one for one in seen if one.is_gone]

@@ -7,15 +7,13 @@ Each daemon (munged, slurmctld, a slurmd per pretended node; with accounting mar
 of the test, in the foreground, and can be frozen, killed and started again by its name. Needs root, for
 slurmd; what Debian calls slurmctld, slurmd, slurm-client, munge, slurmdbd and mariadb-server.
 
-With `people`, the cluster and what is started through `enter` see copies of /etc/passwd and /etc/group that
-have these users too, in a mount namespace of their own: the machine's files stay as they are.
+With `machine` (see people.py) its daemons know alice and bob.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import pwd
 import shutil
 import signal
 import socket
@@ -27,9 +25,9 @@ from typing import Any
 
 from tests import processes
 from tests.daemon import until
+from tests.people import Machine
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "slurmdbd", "mariadbd")
-FIRST_UID = 61000
 
 _AS_MUNGE = ("setpriv", "--reuid=munge", "--regid=munge", "--clear-groups")
 
@@ -77,7 +75,7 @@ class Cluster:
         nodes: int = 2,
         cpus: int = 16,
         accounting: bool = False,
-        people: Sequence[str] = (),
+        machine: Machine | None = None,
         partitions: Sequence[str] = (),
         **settings: Any,
     ) -> None:
@@ -87,12 +85,13 @@ class Cluster:
         self.conf = self.directory / "slurm.conf"
         self.shared = self.directory / "shared"
         """Where jobs and their people can have files."""
-        self.nodes = [f"n{number}" for number in range(1, nodes + 1)]
+        self._port = _free_ports(nodes + 3)
+        self.nodes = [f"n{self._port}x{number}" for number in range(1, nodes + 1)]
+        """By names of their own: control groups go by them."""
         self.accounting = accounting
         self.daemons: dict[str, subprocess.Popen[bytes]] = {}
-        self._cpus, self._people, self._partitions, self._settings = cpus, people, partitions, settings
-        self._holder: subprocess.Popen[bytes] | None = None
-        self._port = _free_ports(nodes + 3)
+        self._machine = machine
+        self._cpus, self._partitions, self._settings = cpus, partitions, settings
         self.environment = {
             "PATH": os.environ["PATH"],
             "LANG": "C.UTF-8",
@@ -120,36 +119,27 @@ class Cluster:
             self.kill9(name)
         for pid in self.leftovers():
             processes.kill9(pid)
-        if self._holder:
-            self._holder.kill()
-            self._holder.wait()
-        for group in Path("/sys/fs/cgroup").glob(f"*/slurm_{self.nodes[0][:-1]}[0-9]*"):
+        for group in Path("/sys/fs/cgroup").glob(f"*/slurm_n{self._port}x*"):
             _remove_cgroup(group)
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def leftovers(self) -> list[int]:
         """Job step managers and jobs, which outlive their slurmd."""
         ours = f"SLURM_CONF={self.conf}"
-        return [
-            pid for pid in processes.pids() if pid != os.getpid() and processes.has_in_environment(pid, ours)
-        ]
+        return [pid for pid in processes.pids() if processes.has_in_environment(pid, ours)]
 
     # what is said to it
 
-    def enter(self, *command: str, user: str = "") -> list[str]:
-        """The command as it is run inside, as that user."""
-        if user:
-            command = ("setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", "--", *command)
-        if self._holder is None:
-            return list(command)
-        return ["nsenter", "--mount", f"--target={self._holder.pid}", "--", *command]
+    def enter(self, *command: str) -> list[str]:
+        """The command as it is run where alice and bob are known."""
+        return self._machine.inside(*command) if self._machine else list(command)
 
     def run(self, *command: str, user: str = "", check: bool = True, **options: Any) -> str:
-        """Its output."""
+        """Its output, of the command as that user."""
+        if user:
+            command = ("setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", "--", *command)
         options = {"env": self.environment, "cwd": self.shared, "timeout": 120, **options}
-        done = subprocess.run(
-            self.enter(*command, user=user), capture_output=True, text=True, check=False, **options
-        )
+        done = subprocess.run(self.enter(*command), capture_output=True, text=True, check=False, **options)
         assert done.returncode == 0 or not check, f"{command}: {done.returncode}\n{done.stdout}{done.stderr}"
         return done.stdout
 
@@ -245,8 +235,6 @@ class Cluster:
     # its files
 
     def _make(self) -> None:
-        if self._people:
-            self._hold_namespace()
         for name in ("log", "state", "spool", "munge", "db", "shared"):
             (self.directory / name).mkdir(mode=0o755)
         self.shared.chmod(0o1777)
@@ -359,33 +347,6 @@ class Cluster:
         )
         shutil.chown(conf, "slurm", "slurm")
         conf.chmod(0o600)
-
-    # its people
-
-    def _hold_namespace(self) -> None:
-        files = self.directory / "etc"
-        files.mkdir()
-        passwd, group = Path("/etc/passwd").read_text(), Path("/etc/group").read_text()
-        for uid, name in enumerate(self._people, FIRST_UID):
-            home = self.home(name)
-            home.mkdir(parents=True)
-            home.chmod(0o700)
-            os.chown(home, uid, uid)
-            passwd += f"{name}:x:{uid}:{uid}::{home}:/bin/sh\n"
-            group += f"{name}:x:{uid}:\n"
-        (files / "passwd").write_text(passwd)
-        (files / "group").write_text(group)
-        script = 'mount --bind "$1/passwd" /etc/passwd; mount --bind "$1/group" /etc/group; exec sleep inf'
-        self._holder = subprocess.Popen(["unshare", "--mount", "sh", "-ec", script, "sh", str(files)])
-        until(lambda: self._works("id", self._people[-1]), what="the people are there")
-
-    def home(self, name: str) -> Path:
-        return self.directory / "home" / name
-
-    def uid(self, name: str) -> int:
-        if name in self._people:
-            return FIRST_UID + list(self._people).index(name)
-        return pwd.getpwnam(name).pw_uid
 
 
 def _free_ports(number: int) -> int:
