@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from jobd.backend import Finding
 from jobd.backends import slurm_text
 from jobd.backends.batch import Scheduler, said
-from jobd.errors import JobdError
+from jobd.errors import JobdError, Refused
 
 _OLDEST = (22, 5)
 _CHECK = r"""
@@ -105,6 +105,9 @@ def _place(slurm: Scheduler, config: Mapping[str, str], user: str, directory: st
     argv = ["/bin/sh", "-c", _CHECK, "jobd", directory]
     try:
         done = slurm.persons.run(user, argv, environment={"PATH": "/usr/bin:/bin"}, timeout=10.0)
+    except Refused as refusal:
+        yield Finding("-", f"where jobs have their directories only those who have jobs can see: {refusal}")
+        return
     except JobdError as trouble:
         yield Finding("!", f"{directory} cannot be looked at as {user}: {trouble}")
         return

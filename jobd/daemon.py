@@ -35,10 +35,9 @@ from jobd import backup, config, install, journal, places, reload
 from jobd.api.app import make_app
 from jobd.api.listener import Listener
 from jobd.api.serve import Server
-from jobd.backend import load
 from jobd.config import Settings
 from jobd.difference import differences
-from jobd.engine.engine import Engine
+from jobd.engine.engine import Engine, backend
 from jobd.errors import Conflict, Invalid, JobdError, Unavailable
 from jobd.keeper.persons import Persons
 from jobd.people import Served
@@ -131,7 +130,7 @@ def _check(arguments: argparse.Namespace) -> int:
         settings = config.load(arguments.config, os.environ, arguments.system)
         try:
             for system in settings.systems:
-                load(system.backend, system.options, Persons(settings.state_dir))
+                backend(system, Persons(settings.state_dir))
         except Invalid as error:
             fine, text = False, f"system {system.id}: {error}"
     print(text, file=sys.stdout if fine else sys.stderr)
@@ -258,13 +257,7 @@ class Daemon:
             stack.callback(asyncio.create_task(task).cancel)
 
     def _set_timers(self) -> None:
-        """Systems that bring news by themselves are looked at now and then, the others at their own
-        interval."""
         self._timers.remove_all_jobs()
-        for system in self._settings.systems:
-            seconds = self._settings.sweep if system.slots else system.poll_interval
-            self._engine.swept_every(system.id, seconds)
-            self._timers.add_job(self._engine.sweep, "interval", [system.id], seconds=seconds)
         self._timers.add_job(self._engine.clear_up, "interval", seconds=_CLEAR_UP_EVERY)
         if self._settings.upkeep_at:
             hour, minute = self._settings.upkeep_at

@@ -12,9 +12,14 @@ from jobd import __version__
 from jobd.api import present
 from jobd.api.call import Call
 from jobd.api.envelope import Answer
+from jobd.config import System
+from jobd.errors import JobdError
+from jobd.people import person
 from jobd.units import MB, format_size
 
 _LITTLE = 100 * MB
+
+_DOCTOR_WAIT = 30.0
 
 
 async def health(call: Call) -> Answer:
@@ -51,16 +56,28 @@ def _troubles(call: Call) -> Iterator[str]:
 
 
 async def doctor(call: Call) -> Answer:
-    engine = call.desk.engine
+    engine, systems = call.desk.engine, call.desk.settings.systems
     about = await asyncio.to_thread(call.api.about)
+    who = person(call.caller.name)
+    found = await asyncio.gather(*(_findings(call, system, who.home if who else "") for system in systems))
     return Answer(
         {
             **{name: about.get(name) for name in ("stateDir", "configFile", "containment")},
             "store": call.desk.store.trouble,
-            "systems": {system.id: engine.trouble(system.id) for system in call.desk.settings.systems},
+            "systems": {system.id: engine.trouble(system.id) for system in systems},
+            "findings": {system.id: told for system, told in zip(systems, found, strict=True)},
             "connections": call.api.connections(),
         }
     )
+
+
+async def _findings(call: Call, system: System, home: str) -> list[dict[str, str]]:
+    """A system that hangs makes nobody wait for the others."""
+    try:
+        asked = call.desk.engine.doctor(system, call.caller.name, home)
+        return [vars(finding) for finding in await asyncio.wait_for(asked, _DOCTOR_WAIT)]
+    except (JobdError, TimeoutError) as trouble:
+        return [{"mark": "!", "message": str(trouble) or "it could not be looked at in time"}]
 
 
 async def openapi_document(call: Call) -> web.Response:

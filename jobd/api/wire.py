@@ -267,6 +267,11 @@ class Health(Wire):
     troubles: list[str] = Field(description="why it is DEGRADED; told only to those whom the daemon serves")
 
 
+class Finding(Wire):
+    mark: Literal["ok", "-", "!"] = Field(description="well; worth knowing; to be mended")
+    message: str
+
+
 class Doctor(Wire):
     state_dir: str | None
     config_file: str | None
@@ -275,6 +280,7 @@ class Doctor(Wire):
     )
     store: str = Field(description="why nothing can be written down; empty while all is well")
     systems: dict[str, str] = Field(description="by system: why it does not answer; empty while it does")
+    findings: dict[str, list[Finding]] = Field(description="by system: what its backend has to say of it")
     connections: int
 
 

@@ -72,6 +72,9 @@ def _daemon(health: dict[str, Any], host: Host) -> Iterator[Finding]:
         yield "!", trouble
     for system, trouble in (health.get("systems") or {}).items():
         yield ("!" if trouble else " "), f"execution system {system}: {trouble or 'well'}"
+    for system, told in (health.get("findings") or {}).items():
+        for finding in told:
+            yield finding["mark"].replace("ok", " "), f"{system}: {finding['message']}"
 
 
 def _containment(found: dict[str, Any]) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ that matters lives in memory, so a crash between any two lines is only a turn th
     engine.py     all lanes together: start, reload, stop
     turns.py      the turns of a lane, and what sets them off
     lane.py       one execution system: its backend, its threads, its bells
+    pace.py      how often a system is asked, and how seldom when it is sick   (T9)
     admit.py      which waiting jobs may start now            (in the store's writer, one transaction)
     slots.py      what is free, and who has to wait for it
     handover.py   giving a job to its system, once            (T2)

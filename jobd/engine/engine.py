@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from jobd.backend import Backend, Placed, load
+from jobd.backend import Backend, Finding, Placed, load
 from jobd.config import Settings, System
 from jobd.engine import kill, turns
 from jobd.engine.admit import why
 from jobd.engine.lane import Lane
 from jobd.engine.ticket import placed
-from jobd.errors import Conflict, Unavailable
+from jobd.errors import Conflict, Invalid, Unavailable
 from jobd.figures import Figures
 from jobd.keeper.persons import Persons
 from jobd.store import queries
@@ -28,7 +28,9 @@ class Engine:
         self._store = store
         self._persons = persons
         self._loop = asyncio.get_running_loop()
-        self._lanes = {one.id: Lane(store, one, self._backend(one)) for one in settings.systems}
+        self._lanes = {
+            one.id: Lane(store, one, self._backend(one), interval(settings, one)) for one in settings.systems
+        }
 
     async def start(self) -> None:
         for lane in self._lanes.values():
@@ -49,9 +51,10 @@ class Engine:
         backends = {system.id: self._backend(system) for system in settings.systems}
         for system in settings.systems:
             if system.id in self._lanes:
-                self._lanes[system.id].renew(system, backends[system.id])
+                self._lanes[system.id].renew(system, backends[system.id], interval(settings, system))
             else:
-                self._lanes[system.id] = Lane(self._store, system, backends[system.id])
+                lane = Lane(self._store, system, backends[system.id], interval(settings, system))
+                self._lanes[system.id] = lane
                 await turns.start(self._lanes[system.id])
         for name in self._lanes.keys() - backends.keys():
             await self._lanes.pop(name).stop()
@@ -73,15 +76,13 @@ class Engine:
         lane = self._lanes.get(job.system)
         if lane is None:
             raise Unavailable(f"the execution system {job.system} is not configured any more")
-        return await lane.call(verb, lane.backend, placed(job))
+        if lane.sick:
+            raise Unavailable(f"{job.system} does not answer: {lane.trouble}", lane.sick.pause)
+        return await lane.ask(verb, lane.backend, placed(job))
 
     def last_answer(self, system: str) -> float | None:
         lane = self._lanes.get(system)
         return lane.last_answer if lane else None
-
-    def swept_every(self, system: str, seconds: float) -> None:
-        """The timer's interval: time between answers further apart does not count as watched."""
-        self._lanes[system].interval = seconds
 
     def trouble(self, system: str) -> str:
         """Why the system does not answer; empty while it does."""
@@ -97,11 +98,11 @@ class Engine:
         lane = self._lanes.get(job.system)
         return why(job, lane.system, lane.waits) if lane else ""
 
-    async def sweep(self, system: str) -> None:
-        """A look at everything on that system; returns when it is done, so that the timer never has two under
-        way."""
-        if system in self._lanes:
-            await turns.sweep(self._lanes[system])
+    async def doctor(self, system: System, user: str, home: str) -> Sequence[Finding]:
+        """What the system's backend says of it, for that person's jobs."""
+        lane = self._lanes[system.id]
+        place = system.work_root(user, home)
+        return await lane.call(lane.backend.doctor, user, place, lane.pace.interval)
 
     async def clear_up(self) -> None:
         for lane in self._lanes.values():
@@ -113,7 +114,7 @@ class Engine:
                 lane.heard(tag)
 
     def _backend(self, system: System) -> Backend:
-        return load(system.backend, system.options, self._persons)
+        return backend(system, self._persons)
 
     async def _refuse_to_strand(self, settings: Settings) -> None:
         active = await self._store.read(queries.active)
@@ -122,3 +123,20 @@ class Engine:
             raise Conflict(
                 f"there are active jobs on {', '.join(stranded)}, which the new configuration does not have"
             )
+
+
+def backend(system: System, persons: Persons) -> Backend:
+    """Raises Invalid when it does not take its settings, or those of a queue."""
+    made = load(system.backend, system.options, persons)
+    for queue in system.queues:
+        try:
+            made.check_queue(queue.options)
+        except Invalid as wrong:
+            raise Invalid(*(f"queue {queue.name}: {fault}" for fault in wrong.faults)) from None
+    return made
+
+
+def interval(settings: Settings, system: System) -> float:
+    """The most seconds between two looks at all its jobs: systems that bring news by themselves are looked at
+    now and then, the others at their own interval."""
+    return settings.sweep if system.slots else system.poll_interval

@@ -17,7 +17,7 @@ from jobd.engine import kill
 from jobd.engine.decide import decide
 from jobd.engine.lane import Lane
 from jobd.engine.ticket import ticket
-from jobd.errors import Refused, Unavailable
+from jobd.errors import Down, Refused, Unavailable
 from jobd.status import Condition, Status
 from jobd.store import moves, queries
 from jobd.store.backup import RESTORED
@@ -44,7 +44,7 @@ def take_up(lane: Lane, job: Job) -> None:
 
 async def _hand_over(lane: Lane, job: Job) -> None:
     try:
-        placed = await lane.call(_submit, lane, job)
+        placed = await lane.ask(_submit, lane, job)
     except Refused as refusal:
         await _refuse(lane, job, str(refusal))
     except Unavailable as trouble:
@@ -81,7 +81,9 @@ async def _find(lane: Lane, order: Ticket) -> Placed | None:
     clean, pause = 0, _BETWEEN_LOOKS
     while True:
         try:
-            placed = await lane.call(lane.backend.find, order)
+            placed = await lane.ask(lane.backend.find, order)
+        except Down:
+            continue  # the next call waits until there is reason to try again
         except Exception as trouble:  # a backend's bug is no answer either
             lane.trouble = str(trouble) or repr(trouble)
             pause = min(pause * 2, _LONGEST_PAUSE)
@@ -100,7 +102,9 @@ async def _take(lane: Lane, job: Job, placed: Placed) -> None:
         return
     if current.over:
         lane.bell.set()
-    elif current.kill_asked:
+        return
+    lane.hurry()
+    if current.kill_asked:
         kill.begin(lane, current)
 
 

@@ -41,7 +41,7 @@ async def _until_over(lane: Lane, job: Job, tag: str) -> None:
     while current is not None and not current.over and current.tag == tag:
         with lane.store.changes.watch(job.id) as changed:
             try:
-                await lane.call(lane.backend.kill, placed(current))
+                await lane.ask(lane.backend.kill, placed(current))
             except JobdError as trouble:
                 log.warning("%s: kill of %s is not through: %s", lane.system.id, job.id, trouble)
             await asyncio.wait([changed], timeout=pause)

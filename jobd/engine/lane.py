@@ -1,15 +1,16 @@
 """One execution system, as the turns see it: its backend, the threads in which that is called, the bells that
 wake its turns.
 
-A lane has threads of its own, so a system that is sick or slow holds up no other. What it starts runs in
-tasks that it keeps track of; one that fails is logged, never silently gone, and the next sweep takes its work
-up again.
+A lane has threads of its own, so a system that is sick or slow holds up no other. One that is down is asked
+by one call at a time (pace.py); the others wait for what comes of it. What a lane starts runs in tasks that
+it keeps track of; one that fails is logged, never silently gone, and the next sweep takes its work up again.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -17,7 +18,8 @@ from typing import Any, TypeVar
 from jobd.backend import Backend
 from jobd.config import System
 from jobd.engine.fair import Past
-from jobd.errors import JobdError
+from jobd.engine.pace import Pace, Sickness
+from jobd.errors import Down, JobdError, Unavailable
 from jobd.figures import Figures
 from jobd.store.queries import Line
 from jobd.store.store import Store
@@ -27,15 +29,35 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
+class Wanted:
+    """Which jobs somebody wants to hear of: those who ask while a poll is under way share the next one."""
+
+    def __init__(self) -> None:
+        self.heard = 0
+        """The number of the last request that an answer has met."""
+        self.last = 0
+        self._tags: set[str] | None = set()
+
+    def add(self, tags: set[str] | None) -> int:
+        """None: all. Returns the request's number."""
+        self._tags = None if tags is None or self._tags is None else self._tags | tags
+        self.last += 1
+        return self.last
+
+    def take(self) -> set[str] | None:
+        tags, self._tags = self._tags, set()
+        return tags
+
+
 class Lane:
-    def __init__(self, store: Store, system: System, backend: Backend) -> None:
+    def __init__(self, store: Store, system: System, backend: Backend, interval: float) -> None:
+        """`interval`: the most seconds between two sweeps."""
         self.store = store
         self.system = system
         self.backend = backend
         self.last_answer: float | None = None
         """When the last complete answer came."""
-        self.interval = system.poll_interval
-        """Seconds between two sweeps."""
+        self.pace = Pace(interval, adaptive=system.slots is None)
         self.answered: float | None = None
         """The same in monotonic time."""
         self.trouble = ""
@@ -57,18 +79,27 @@ class Lane:
         self.bell = asyncio.Event()
         """Rung when a job may start: one has come, or a slot is free."""
         self.news = asyncio.Event()
+        self.hurried = asyncio.Event()
+        """Set when the next sweep should come sooner."""
+        self.wanted = Wanted()
+        self.sick: Sickness | None = None
+        self._trying = asyncio.Lock()
+        """Held by the one call that tries whether the system is still down."""
         self._heard: set[str] = set()
         self._early: set[str] = set()
         """Tags of which there was news before their hand-over was on record."""
         self._threads = self._make_threads()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def renew(self, system: System, backend: Backend) -> None:
+    def renew(self, system: System, backend: Backend, interval: float) -> None:
         """New settings, for all that begins from now on; what is under way ends as it began."""
+        self.pace.interval = interval
         if system == self.system:
             return
         before = self._threads
-        self.system, self.backend = system, backend
+        self.system, self.backend, self.sick = system, backend, None
+        self.pace = Pace(interval, adaptive=system.slots is None)
+        self.hurried.set()
         self._threads = self._make_threads()
         before.shutdown(wait=False)
         self.bell.set()
@@ -106,6 +137,11 @@ class Lane:
         """They could not be looked at: at the next turn, then."""
         self._heard |= tags
 
+    def hurry(self) -> None:
+        """Something is about to change there: look soon."""
+        self.pace.hurry()
+        self.hurried.set()
+
     def ring_in(self, seconds: float) -> None:
         """Rings the bell after that time."""
         asyncio.get_running_loop().call_later(seconds, self.bell.set)
@@ -116,8 +152,32 @@ class Lane:
         task.add_done_callback(self._tasks.discard)
 
     async def call(self, function: Callable[..., T], *arguments: Any) -> T:
-        """A blocking call, of the backend above all, in one of the lane's threads."""
+        """A blocking call in one of the lane's threads."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+
+    async def ask(self, function: Callable[..., T], *arguments: Any) -> T:
+        """A call of the backend; while its system is down, when it is this one's turn to try. Raises what
+        that raises."""
+        while self.sick:
+            async with self._trying:
+                if self.sick:
+                    await asyncio.sleep(max(0.0, self.sick.until - time.monotonic()))
+                    return await self._ask(self.sick.longer, function, *arguments)
+        return await self._ask(lambda: self.sick or Sickness.begin(self.pace.interval), function, *arguments)
+
+    async def _ask(self, worse: Callable[[], Sickness], function: Callable[..., T], *arguments: Any) -> T:
+        try:
+            answer = await self.call(function, *arguments)
+        except Down as trouble:
+            self.sick, self.trouble = worse(), str(trouble)
+            raise
+        except Unavailable:
+            raise  # which says nothing of the system as a whole
+        except JobdError:
+            self.sick = None
+            raise
+        self.sick = None
+        return answer
 
     async def stop(self) -> None:
         """Ends the turns, not the jobs. Calls of the backend that are under way are left to themselves."""

@@ -25,19 +25,34 @@ log = logging.getLogger(__name__)
 async def poll(lane: Lane, tags: set[str] | None) -> bool:
     """A turn: asks of those tags, or of all jobs that the system has, and writes down what follows. Returns
     whether there was an answer."""
+    number = lane.wanted.add(tags)
     async with lane.polling:
+        if lane.wanted.heard >= number:
+            return True  # one that began after we asked has seen to it
+        number, tags = lane.wanted.last, lane.wanted.take()
         lane.figures.polls += 1
         try:
-            jobs, reports = await lane.call(_ask, lane, tags)
+            await _poll(lane, tags)
         except JobdError as trouble:
+            lane.wanted.add(tags)
             _no_answer(lane, str(trouble))
             return False
-        gap = _answered(lane) if tags is None else None
-        decided = [Decided(job, decision) for job in jobs if (decision := _decide(lane, job, reports, gap))]
-        over = await lane.store.write(lambda tx: _write(tx, decided)) if decided else 0
-        if over:
-            lane.bell.set()
+        lane.wanted.heard = number
         return True
+
+
+async def _poll(lane: Lane, tags: set[str] | None) -> None:
+    jobs = await lane.store.read(lambda sql: _jobs(sql, lane, tags))
+    began = time.monotonic()
+    reports = await lane.ask(lane.backend.poll, [placed(job) for job in jobs]) if jobs else {}
+    gap = _answered(lane) if tags is None and not lane.sick else None
+    decided = [Decided(job, decision) for job in jobs if (decision := _decide(lane, job, reports, gap))]
+    over = await lane.store.write(lambda tx: _write(tx, decided)) if decided else 0
+    if over:
+        lane.bell.set()
+    if tags is None:
+        changed = any(item.decision.to for item in decided)
+        lane.pace.answered(changed, time.monotonic() - began)
 
 
 def _no_answer(lane: Lane, trouble: str) -> None:
@@ -46,12 +61,7 @@ def _no_answer(lane: Lane, trouble: str) -> None:
     if lane.trouble != trouble:
         log.warning("%s does not answer: %s", lane.system.id, trouble)
     lane.trouble = trouble
-
-
-def _ask(lane: Lane, tags: set[str] | None) -> tuple[list[Job], Mapping[str, Report | None]]:
-    """Runs in a thread of the lane: what the store has there, and what the backend says of it."""
-    jobs = lane.store.query(lambda sql: _jobs(sql, lane, tags))
-    return jobs, lane.backend.poll([placed(job) for job in jobs]) if jobs else {}
+    lane.pace.failed()
 
 
 def _jobs(sql: queries.Connection, lane: Lane, tags: set[str] | None) -> list[Job]:
@@ -67,7 +77,7 @@ def _answered(lane: Lane) -> float:
     now = time.monotonic()
     gap = now - lane.answered if lane.answered is not None else 0.0
     lane.answered, lane.last_answer, lane.trouble = now, time.time(), ""
-    return min(gap, 3 * lane.interval)
+    return min(gap, 3 * max(lane.pace.interval, lane.pace.pause))
 
 
 def _decide(lane: Lane, job: Job, reports: Mapping[str, Report | None], gap: float | None) -> Decision | None:

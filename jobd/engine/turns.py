@@ -1,4 +1,4 @@
-"""The turns of a lane, and what sets them off: a bell, news, or the timer. Each can be done again at any
+"""The turns of a lane, and what sets them off: a bell, news, or the time. Each can be done again at any
 time."""
 
 from __future__ import annotations
@@ -7,6 +7,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from jobd.engine import admit, handover, kill, room
 from jobd.engine.lane import Lane
@@ -26,13 +27,15 @@ log = logging.getLogger(__name__)
 async def start(lane: Lane) -> None:
     """Takes up what a daemon before this one left, then goes on at each bell."""
     await _take_up(lane)
-    lane.spawn(sweep(lane))
+    lane.spawn(_sweeps(lane))
     lane.spawn(_at_each(lane, lane.bell, start_waiting))
     lane.spawn(_at_each(lane, lane.news, listen))
 
 
 async def start_waiting(lane: Lane) -> None:
-    """Hands over the jobs that may start now."""
+    """Hands over the jobs that may start now; to a system that does not answer, none."""
+    if lane.sick:
+        return
     async with lane.admitting:
         full = await _short_of_room(lane)
         admitted = await lane.store.write(
@@ -85,6 +88,25 @@ async def sweep(lane: Lane) -> None:
     lane.bell.set()
 
 
+async def _sweeps(lane: Lane) -> None:
+    while True:
+        try:
+            await sweep(lane)
+        except Exception as fault:
+            _log_fault(lane, fault)
+        await _rest(lane)
+
+
+async def _rest(lane: Lane) -> None:
+    """Until the next sweep; when somebody hurries it meanwhile, less long."""
+    deadline = time.monotonic() + lane.pace.pause
+    while (left := deadline - time.monotonic()) > 0:
+        lane.hurried.clear()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(lane.hurried.wait(), left)
+            deadline = min(deadline, time.monotonic() + lane.pace.pause)
+
+
 async def _take_up(lane: Lane) -> None:
     """Hand-overs that were begun and that nobody is at are looked up, not repeated (T2)."""
     async with lane.admitting:
@@ -107,7 +129,11 @@ async def _at_each(lane: Lane, event: asyncio.Event, turn: Callable[[Lane], Awai
         try:
             await turn(lane)
         except Exception as fault:
-            trace = None if isinstance(fault, JobdError) else fault
-            log.warning("%s: a turn failed and is done again: %s", lane.system.id, fault, exc_info=trace)
+            _log_fault(lane, fault)
             await asyncio.sleep(_AFTER_A_FAULT)
             event.set()
+
+
+def _log_fault(lane: Lane, fault: Exception) -> None:
+    trace = None if isinstance(fault, JobdError) else fault
+    log.warning("%s: a turn failed and is done again: %s", lane.system.id, fault, exc_info=trace)

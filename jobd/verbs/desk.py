@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from jobd.backend import Backend, Placed
-from jobd.config import Settings
+from jobd.backend import Backend, Finding, Placed
+from jobd.config import Settings, System
 from jobd.errors import Forbidden, NotFound
 from jobd.figures import Figures
 from jobd.keeper.persons import Persons
@@ -39,6 +39,9 @@ class Engine(Protocol):
 
     async def ask(self, job: Job, verb: Callable[[Backend, Placed], T]) -> T:
         """Calls the backend of the job's system, in one of its threads."""
+
+    async def doctor(self, system: System, user: str, home: str) -> Sequence[Finding]:
+        """What the system's backend says of it, for that person's jobs."""
 
     def last_answer(self, system: str) -> float | None:
         """When the system last gave a complete answer."""
