@@ -117,6 +117,8 @@ class Cluster:
     def close(self) -> None:
         for name in reversed(self.daemons):
             self.kill9(name)
+        for state in Path("/sys/fs/cgroup/freezer").glob(f"slurm_n{self._port}x*/**/freezer.state"):
+            state.write_text("THAWED")  # a job that is suspended cannot die
         for pid in self.leftovers():
             processes.kill9(pid)
         for group in Path("/sys/fs/cgroup").glob(f"*/slurm_n{self._port}x*"):
@@ -126,7 +128,12 @@ class Cluster:
     def leftovers(self) -> list[int]:
         """Job step managers and jobs, which outlive their slurmd."""
         ours = f"SLURM_CONF={self.conf}"
-        return [pid for pid in processes.pids() if processes.has_in_environment(pid, ours)]
+        daemons = {process.pid for process in self.daemons.values()}
+        return [
+            pid
+            for pid in processes.pids()
+            if pid not in daemons and processes.has_in_environment(pid, ours) and not processes.gone(pid)
+        ]
 
     # what is said to it
 
@@ -179,7 +186,8 @@ class Cluster:
 
     @contextlib.contextmanager
     def dead(self, name: str) -> Iterator[None]:
-        self.kill9(name)
+        """Ended in order: a controller that is killed forgets what it acknowledged in the last seconds."""
+        self.stop(name)
         try:
             yield
         finally:
