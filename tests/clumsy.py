@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from jobd.backend import Backend, Phase, Placed, Report, Ticket
-from jobd.errors import Invalid, Refused, Unavailable
+from jobd.errors import Down, Invalid, Refused, Unavailable
 from jobd.status import Condition
 
 
@@ -104,6 +104,8 @@ class Clumsy(Backend):
     def _called(self, verb: str) -> None:
         with (self.directory / "calls").open("a") as calls:
             calls.write(f"{verb}\n")
+        if self._mood("unreachable"):
+            raise Down("nobody answers there")
 
 
 class System:

@@ -60,6 +60,14 @@ CONFIGURATION = {
 }
 
 
+PROCTRACK = (
+    "proctrack/cgroup"
+    if all(Path("/sys/fs/cgroup", name).is_dir() for name in ("freezer", "memory"))
+    else "proctrack/linuxproc"
+)
+"""The best that this machine allows: control groups of version 1, which need no systemd."""
+
+
 def missing() -> str:
     """Why no cluster can be had here; empty when one can."""
     if os.geteuid() != 0:

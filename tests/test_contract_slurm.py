@@ -18,7 +18,7 @@ from tests.slurm import Cluster
 def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     if why := slurm.missing():
         pytest.skip(why)
-    with Cluster(accounting=request.param == "accounting", ProctrackType="proctrack/cgroup") as one:
+    with Cluster(accounting=request.param == "accounting", ProctrackType=slurm.PROCTRACK) as one:
         yield one
 
 
@@ -33,5 +33,12 @@ class TestSlurm(BackendContract):
 
         directory = cluster.shared / tmp_path.name
         directory.mkdir(exist_ok=True)
-        yield Site(open_backend(), directory, queue="debug", again=open_backend, enforces_time=False)
+        yield Site(
+            open_backend(),
+            directory,
+            queue="debug",
+            again=open_backend,
+            enforces_time=False,
+            contains_everything=slurm.PROCTRACK.endswith("cgroup"),
+        )
         persons.close()

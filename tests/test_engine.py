@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from jobd.errors import Conflict
+from jobd.errors import Conflict, Unavailable
 from tests.clumsy import System
 from tests.daemon import RunningDaemon, until
 
@@ -212,6 +212,23 @@ def test_T9_one_poll_for_all_jobs(daemon, system):
     for job in jobs:
         daemon.ended(job["id"])
     assert system.calls("poll") - before < 20
+
+
+def test_T9_a_system_that_is_down_is_not_asked_once_for_each_job(daemon, system):
+    taken = daemon.submit("x")
+    daemon.in_status(taken["id"], "QUEUED")
+    system.is_in_mood("unreachable")
+    waiting = [daemon.submit("x") for _ in range(20)]
+    until(lambda: "nobody answers there" in str(daemon.client().why(taken["id"])))
+    before = sum(map(system.calls, ("submit", "find", "poll")))
+    with pytest.raises(Unavailable):
+        daemon.client(patience=0).hold(taken["id"])
+    until(lambda: sum(map(system.calls, ("submit", "find", "poll"))) > before)
+    assert sum(map(system.calls, ("submit", "find", "poll"))) < 15
+    system.is_in_mood()
+    for job in waiting:
+        daemon.in_status(job["id"], "QUEUED")
+    assert sorted(system.submitted()) == sorted(job["id"] for job in [taken, *waiting])
 
 
 def test_hold_and_release_of_what_the_system_has(daemon, system):

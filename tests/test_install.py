@@ -72,6 +72,7 @@ def test_the_wheel_has_every_module_and_all_that_goes_with_them(wheel: Path) -> 
         "jobd/examples/systems/local.yaml",
         *(f"jobd/systemd/{name}" for name in UNITS),
         *(f"jobd/systemd/user/{name}" for name in UNITS[:3]),
+        "jobd/examples/systems/slurm.yaml",
     }
     assert with_them <= names
     beside = {name for name in names if not name.startswith("jobd/") and ".dist-info/" not in name}

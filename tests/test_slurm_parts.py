@@ -3,12 +3,15 @@ in words. On outputs of a real Slurm 22.05 (tests/recordings/slurm), and on anyt
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jobd import yamlfile
 from jobd.backend import Phase, Ticket
 from jobd.backends import slurm, slurm_text, slurm_words
 from jobd.backends.batch import Programs, Scheduler
@@ -47,7 +50,7 @@ def test_squeue_as_it_was_recorded():
 def test_a_name_that_looks_like_another_jobs_line_is_none():
     """It was recorded too: a name with a newline and a whole line of a job that is not its own."""
     text = output("squeue-as-jobd-asks")
-    assert "\nx\njaaaaaaaaaaaa|8|root|" in text
+    assert "\nx\njaaaaaaaaaaa|8|root|" in text
     assert [row.local_id for row in slurm_text.squeue(text) if row.name == "jaaaaaaaaaaaa2"] == ["1"]
 
 
@@ -293,6 +296,16 @@ def test_variables_of_another_job_are_left_out():
     environment = {"SLURM_JOB_ID": "1", "SBATCH_PARTITION": "x", "CUDA_VISIBLE_DEVICES": "3", "A": "1"}
     assert slurm._environment(ticket(environment=environment)) == {"CUDA_VISIBLE_DEVICES": "3", "A": "1"}
     assert slurm._environment(ticket(environment=environment, gpu_count=1)) == {"A": "1"}
+
+
+def test_the_example_has_every_option_and_all_are_taken():
+    text = (Path(__file__).parent.parent / "config/systems/slurm.yaml").read_text()
+    switched_on = re.sub(r"^#  (?=[a-z]+:)", "  ", text.replace("options: {}\n", "options:\n"), flags=re.M)
+    shown: Any = yamlfile.parse(switched_on, "slurm.yaml").value
+    assert set(shown["options"]) == slurm.OPTIONS
+    backend = SlurmBackend(shown["options"], None)
+    for queue in shown["queues"]:
+        backend.check_queue(queue["options"])
 
 
 @pytest.mark.parametrize(
