@@ -44,7 +44,8 @@ def take_up(lane: Lane, job: Job) -> None:
 
 async def _hand_over(lane: Lane, job: Job) -> None:
     try:
-        placed = await lane.ask(_submit, lane, job)
+        async with lane.submitting:
+            placed = await lane.ask(_submit, lane, job)
     except Refused as refusal:
         await _refuse(lane, job, str(refusal))
     except Unavailable as trouble:
@@ -67,7 +68,9 @@ def _submit(lane: Lane, job: Job) -> Placed:
 async def _look_up(lane: Lane, job: Job, why: str) -> None:
     """Asks the system whether it has the job, until that is certain; then goes on from there."""
     order = ticket(job, lane.system, {})  # whatever it would run with, it is found by its tag
-    await lane.store.write(lambda tx: moves.change(tx, job, reason=f"Looking up whether it was taken. {why}"))
+    words = f"Looking up whether it was taken. {why}"
+    if not await lane.store.write(lambda tx: moves.change(tx, job, reason=words)):
+        return  # it has moved on since it was seen
     placed = await _find(lane, order)
     if placed:
         await _take(lane, job, placed)

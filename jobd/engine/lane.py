@@ -64,6 +64,8 @@ class Lane:
         """Why the system does not answer; empty while it does."""
         self.handing: set[str] = set()
         """Tags that are being handed over."""
+        self.submitting = self._make_submitting()
+        """Held by calls that hand over: with many jobs to hand over, there is still a thread for the rest."""
         self.admitting = asyncio.Lock()
         """Held from the choice of jobs until their tags are in `handing`."""
         self.past = Past()
@@ -100,12 +102,15 @@ class Lane:
         self.system, self.backend, self.sick = system, backend, None
         self.pace = Pace(interval, adaptive=system.slots is None)
         self.hurried.set()
-        self._threads = self._make_threads()
+        self._threads, self.submitting = self._make_threads(), self._make_submitting()
         before.shutdown(wait=False)
         self.bell.set()
 
     def _make_threads(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(self.system.concurrency, thread_name_prefix=f"lane-{self.system.id}")
+
+    def _make_submitting(self) -> asyncio.Semaphore:
+        return asyncio.Semaphore(max(1, self.system.concurrency - 1))
 
     def heard(self, tag: str) -> None:
         """There is something new to see of that attempt; while it is being handed over, that waits."""

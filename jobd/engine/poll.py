@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Mapping
 
-from jobd.backend import Report
+from jobd.backend import Placed, Report
 from jobd.engine.decide import Decided, Decision, absent, decide
 from jobd.engine.lane import Lane
 from jobd.engine.ticket import placed
@@ -43,8 +43,7 @@ async def poll(lane: Lane, tags: set[str] | None) -> bool:
 
 async def _poll(lane: Lane, tags: set[str] | None) -> None:
     jobs = await lane.store.read(lambda sql: _jobs(sql, lane, tags))
-    began = time.monotonic()
-    reports = await lane.ask(lane.backend.poll, [placed(job) for job in jobs]) if jobs else {}
+    reports, took = await lane.ask(_timed, lane, [placed(job) for job in jobs]) if jobs else ({}, 0.0)
     gap = _answered(lane) if tags is None and not lane.sick else None
     decided = [Decided(job, decision) for job in jobs if (decision := _decide(lane, job, reports, gap))]
     over = await lane.store.write(lambda tx: _write(tx, decided)) if decided else 0
@@ -52,7 +51,15 @@ async def _poll(lane: Lane, tags: set[str] | None) -> None:
         lane.bell.set()
     if tags is None:
         changed = any(item.decision.to for item in decided)
-        lane.pace.answered(changed, time.monotonic() - began)
+        lane.pace.answered(changed, took)
+
+
+def _timed(lane: Lane, jobs: list[Placed]) -> tuple[Mapping[str, Report | None], float]:
+    """Runs in a thread of the lane: the answer, and how many seconds it took, without the wait for a
+    thread."""
+    began = time.monotonic()
+    reports = lane.backend.poll(jobs)
+    return reports, time.monotonic() - began
 
 
 def _no_answer(lane: Lane, trouble: str) -> None:
