@@ -58,9 +58,10 @@ PREPARE = r"""
 umask 077
 workspace=$1 attempt=$1/$2 job=$3
 shift 3
-mkdir -p "$workspace" || exit 73
-[ -n "$(ls -A "$workspace")" ] || printf '%s\n' "$job" > "$workspace/.jobd" || exit 73
+[ -d "$workspace" ] && [ -n "$(ls -A "$workspace")" ]
+theirs=$?
 mkdir -p "$attempt" || exit 73
+[ $theirs = 0 ] || printf '%s\n' "$job" > "$workspace/.jobd" || exit 73
 for other in "$workspace"/.jobd-*; do
     if [ -d "$other" ] && [ "$other" != "$attempt" ]; then
         ln -s revoked "$other/claim" 2>/dev/null

@@ -20,14 +20,14 @@ from pathlib import Path
 from typing import Any
 
 from tests.benchmark import p99, say
-from tests.daemon import RunningDaemon, until
+from tests.daemon import RunningDaemon
 from tests.slurm import Cluster
 
-_BATCH = 200
+_BATCH = 100
 _ROUNDS = 3
-_WINDOW = 30.0
+_WINDOW = 20.0
 """Seconds over which commands are counted."""
-_ENDS = 40
+_ENDS = 20
 _PROGRAMS = ("sbatch", "squeue", "sacct", "scontrol", "scancel")
 
 
@@ -64,17 +64,17 @@ class Bench:
 
     def by_jobd(self, number: int) -> float:
         """Jobs per second from one request until Slurm has them all, and that is on record."""
-        before = self.count("QUEUED")
+        client, on_their_way = self.daemon.client(), {"status.in": "PENDING,STAGED,SUBMITTING"}
 
         def submit() -> None:
-            self.daemon.client().submit_many([self.request("down", "true")] * number)
-            until(lambda: self.count("QUEUED") == before + number, 600)
+            client.submit_many([self.request("down", "true")] * number)
+            while any(client.list(on_their_way, fields=["id"], limit=1)):
+                time.sleep(0.1)
 
         return rate(submit, number)
 
     def count(self, status: str) -> int:
-        metrics = self.daemon.client().list({"status": status}, fields=["id"])
-        return sum(1 for _ in metrics)
+        return sum(1 for _ in self.daemon.client().list({"status": status}, fields=["id"]))
 
     # polls
 
@@ -126,19 +126,24 @@ def measure(bench: Bench, tracked: int) -> None:
     say("ends")
     ends = bench.delays()
     print(f"end to known: median {statistics.median(ends):.2f} s, p99 {p99(ends):.2f} s")
+    for number in (1, 100):
+        measure_polls(bench, number)
     say("submits")
     for at_once in (1, 4):
         pairs = [(bench.by_sbatch(at_once), bench.by_jobd(_BATCH)) for _ in range(_ROUNDS)]
         bare, ours = (statistics.median(values) for values in zip(*pairs, strict=True))
         print(f"submits: sbatch, {at_once} at once, {bare:.0f}/s; through jobd {ours:.0f}/s")
-    for number in (1, 100, tracked):
-        say(f"{number} tracked")
-        have = bench.count("QUEUED")
-        if number > have:
-            print(f"submits up to {number}: {bench.by_jobd(number - have):.0f}/s")
-        each, polls = bench.commands_per_poll()
-        print(f"{max(have, number)} tracked: {each:.2f} commands per poll, {polls} polls in {_WINDOW:.0f} s")
+    measure_polls(bench, tracked)
     print(f"squeue itself with as many: {bench.seconds_per_squeue():.2f} s")
+
+
+def measure_polls(bench: Bench, number: int) -> None:
+    say(f"{number} tracked")
+    missing = number - bench.count("QUEUED")
+    each = bench.by_jobd(missing)
+    commands, polls = bench.commands_per_poll()
+    print(f"{number} tracked: {commands:.2f} commands per poll, {polls} polls in {_WINDOW:.0f} s")
+    print(f"  the last {missing} of them were submitted at {each:.0f}/s")
 
 
 if __name__ == "__main__":
