@@ -1,7 +1,7 @@
 """The search: what it finds in a real table, that it refuses in words, and that its SQL is always valid."""
 
 import contextlib
-import importlib
+import os
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -12,6 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from multidict import MultiDict
+from peewee import SqliteDatabase
+from playhouse.migrations import Runner
 
 from jobd.errors import Invalid, Unavailable
 from jobd.status import Condition, Status
@@ -20,6 +22,7 @@ from jobd.store.job import Job
 from jobd.store.search import FIELDS, Search, search
 from jobd.store.tables import INSERT, SELECT, insert_values
 
+MIGRATIONS = os.path.join(os.path.dirname(module.__file__), "migrations")
 NOON = datetime(2014, 10, 24, 12, 0, 0, 123456).timestamp()
 BASE = Job(
     id="aaaa-007",
@@ -28,7 +31,8 @@ BASE = Job(
     app_id="command-1.0",
     system="local",
     queue="default",
-    request={"inputs": {"reads": "x.fq"}, "parameters": {}},
+    request={},
+    inputs={"reads": ["x.fq"]},
     command=("true",),
     directory="/data/50%_done",
     workspace="/w/1",
@@ -40,7 +44,7 @@ BASE = Job(
 JOBS = [
     BASE,
     replace(BASE, id="bbbb-007", name="Sort", status=Status.RUNNING, started=NOON + 5, updated=NOON + 9,
-            nodes=4),
+            nodes=4, archive=True, archive_path="/a/b", archive_system="store"),
     replace(BASE, id="abcc-007", name="call", status=Status.FAILED, exit_code=3, updated=NOON + 60,
             condition=Condition.EXIT_CODE, started=NOON, ended=NOON + 60, local_id="10321", attempt=3),
     replace(BASE, id="dddd-007", name="gone", hidden=True, status=Status.FINISHED, updated=NOON + 70),
@@ -50,10 +54,9 @@ JOBS = [
 
 @pytest.fixture(scope="module")
 def table() -> Iterator[sqlite3.Connection]:
-    with contextlib.closing(sqlite3.connect(":memory:")) as sql:
-        migration = importlib.import_module("jobd.store.migrations.0001_jobs")
-        for statement in migration.TABLES:
-            sql.execute(statement)
+    with contextlib.closing(SqliteDatabase(":memory:")) as db:
+        Runner(db, MIGRATIONS).up()
+        sql = db.connection()
         for job in JOBS:
             sql.execute(INSERT, insert_values(job))
         yield sql
@@ -101,9 +104,10 @@ def found(table: sqlite3.Connection, caller: str | None = "ann", **query: str) -
         ({"runTime.gte": "60"}, "c"),
         ({"retries": "2"}, "c"),
         ({"inputs.like": "*x.fq*"}, "a S c"),
-        ({"archive": "true"}, ""),
-        ({"archive": "false"}, "a S c"),
-        ({"archivePath.like": "*a*"}, ""),
+        ({"archive": "true"}, "S"),
+        ({"archive": "false"}, "a c"),
+        ({"archivePath.like": "/a*"}, "S"),
+        ({"archiveSystem": "store"}, "S"),
         ({"condition": "EXIT_CODE", "exitCode.lt": "4"}, "c"),
         ({"created.on": "2014-10-24"}, "a S c"),
         ({"created.on": "2014-10-23"}, ""),

@@ -49,6 +49,13 @@ def test_a_job_comes_back_as_it_was_put_in(tmp_path):
         time_limit=60.0,
         details={"x": [1]},
         stdin="in",
+        app_revision=2,
+        inputs={"reads": ["a.fq", "ü"]},
+        parameters={"k": [1, True, "x"]},
+        archive=True,
+        archive_path="/archive/1",
+        staging=({"input": "reads", "source": "/a.fq", "name": "a.fq", "inPlace": False},),
+        migrated=({"field": "parameters.k"},),
     )
 
     async def test(store: Store):

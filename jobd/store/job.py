@@ -49,6 +49,20 @@ class Job:
     priority: int = 0
     resubmit_of: str | None = None
     created: float = 0.0
+    app_revision: int | None = None
+    """None: the built-in app that runs a plain command."""
+    inputs: dict[str, list[str]] = field(default_factory=dict)
+    parameters: dict[str, Any] = field(default_factory=dict)
+    """What it runs with, defaults and hidden ones included."""
+    archive: bool = False
+    archive_system: str | None = None
+    archive_path: str = ""
+    """Absolute, on this machine; empty when it is not archived."""
+    staging: tuple[dict[str, Any], ...] = ()
+    """The plan: for each source {"input", "source" (absolute path or URI), "name" (in the work directory),
+    "inPlace"}, and "sha256" where only that content will do."""
+    migrated: tuple[dict[str, Any], ...] = ()
+    """What a resubmission replaced, dropped or put in, and why."""
 
     # where it is
     seq: int = 0
@@ -67,6 +81,10 @@ class Job:
     """When its system took it."""
     started: float | None = None
     ended: float | None = None
+    archived: float | None = None
+    """When all its outputs were in the archive."""
+    purged: float | None = None
+    """When its files were removed."""
     missing_for: float = 0.0
     """Seconds for which complete answers, one after the other, have not named it (T4)."""
     not_before: float | None = None

@@ -169,13 +169,11 @@ STATUS = Kind(_status, f"one of {', '.join(sorted(KNOWN_WORDS))}", _LISTS | {"li
 
 # --- fields ------------------------------------------------------------------------------------
 
-_NEVER_ARCHIVED = "NULL"  # jobs of this version are not archived
-
 FIELDS: Mapping[str, Field] = {
     "appId": Field("app_id", TEXT),
-    "archive": Field("(seq < 0)", FLAG),
-    "archivePath": Field(_NEVER_ARCHIVED, TEXT),
-    "archiveSystem": Field(_NEVER_ARCHIVED, TEXT),
+    "archive": Field("archive", FLAG),
+    "archivePath": Field("nullif(archive_path, '')", TEXT),
+    "archiveSystem": Field("archive_system", TEXT),
     "batchQueue": Field("queue", TEXT),
     "command": Field("command", TEXT),
     "condition": Field("condition", TEXT),
@@ -188,7 +186,7 @@ FIELDS: Mapping[str, Field] = {
     "exitCode": Field("exit_code", NUMBER),
     "gpus": Field("gpus", NUMBER),
     "id": Field("id", TEXT),
-    "inputs": Field("coalesce(json_extract(request, '$.inputs'), '{}')", TEXT),
+    "inputs": Field("inputs", TEXT),
     "lastUpdated": Field("updated", DATE),
     "localId": Field("local_id", TEXT),
     "maxRunTime": Field("time_limit", CLOCK),
@@ -197,7 +195,7 @@ FIELDS: Mapping[str, Field] = {
     "nodeCount": Field("nodes", NUMBER),
     "outputPath": Field("workspace", TEXT),
     "owner": Field("owner", TEXT),
-    "parameters": Field("coalesce(json_extract(request, '$.parameters'), '{}')", TEXT),
+    "parameters": Field("parameters", TEXT),
     "priority": Field("priority", NUMBER),
     "processorsPerNode": Field("processors", NUMBER),
     "reason": Field("reason", TEXT),

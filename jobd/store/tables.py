@@ -42,13 +42,18 @@ _READ: Mapping[str, Callable[[Any], Any]] = {
     "handle": _mapping,
     "gpu_indices": _tuple,
     "details": _mapping,
+    "inputs": _mapping,
+    "parameters": _mapping,
+    "staging": _tuple,
+    "migrated": _tuple,
+    "archive": bool,
     "hidden": bool,
     "kept": bool,
     "status": Status,
     "held_from": lambda value: value and Status(value),
     "condition": lambda value: value and Condition(value),
 }
-_WRITTEN_AS_JSON = frozenset({"request", "command", "handle", "gpu_indices", "details"})
+_WRITTEN_AS_JSON = frozenset(name for name, read in _READ.items() if read in (_mapping, _tuple))
 _READERS = tuple((at, _READ[name]) for at, name in enumerate(COLUMNS) if name in _READ)
 
 
