@@ -17,9 +17,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     ValidationError,
     ValidationInfo,
@@ -28,22 +26,15 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from jobd import places, units
-from jobd.errors import Fault, Invalid
+from jobd import model, places, units
+from jobd.errors import Invalid
 from jobd.layers import Layers
 from jobd.machine import machine
+from jobd.model import Count, Model, Name, Whole, Wrong, pattern
 
 _MOST_GPUS = 1024
 
 # ---- kinds of values
-
-
-class _Wrong(units.BadUnit):
-    """A fault that belongs to something inside the value that was being checked: `at` leads to it."""
-
-    def __init__(self, problem: str, expected: str, *at: str | int) -> None:
-        super().__init__(problem, expected)
-        self.at = at
 
 
 def _duration(value: object) -> object:
@@ -56,21 +47,15 @@ def _size(value: object, info: ValidationInfo) -> object:
     return value if value is None or in_bytes else units.parse_size(value)
 
 
-def _number(value: object) -> object:
-    if isinstance(value, bool):
-        raise _Wrong(f"{units.shown(value)} will not do", "a whole number")
-    return value
-
-
 def _indices(value: object) -> object:
     """A number of GPUs, or the list of those that are jobd's to hand out."""
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_GPUS:
         return tuple(range(value))
     if not isinstance(value, list | tuple):
-        raise _Wrong(f"{units.shown(value)} will not do", "a number of GPUs, or a list of their indices")
+        raise Wrong(f"{units.shown(value)} will not do", "a number of GPUs, or a list of their indices")
     for place, index in enumerate(value):
         if index in value[:place]:
-            raise _Wrong(f"GPU {index} is there twice", "each index once", place)
+            raise Wrong(f"GPU {index} is there twice", "each index once", place)
     return tuple(value)
 
 
@@ -83,7 +68,7 @@ def _time_of_day(value: object) -> object:
     if found:
         return int(found[1]), int(found[2])
     if isinstance(value, str | int | float):
-        raise _Wrong(f"{units.shown(value)} is no time of day", '"HH:MM" in quotes, for example "03:30"')
+        raise Wrong(f"{units.shown(value)} is no time of day", '"HH:MM" in quotes, for example "03:30"')
     return value
 
 
@@ -93,36 +78,25 @@ def _variable(value: object) -> object:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if not isinstance(value, str) or "\0" in value:
-        raise _Wrong(f"{units.shown(value)} will not do", "text: put it in quotes")
+        raise Wrong(f"{units.shown(value)} will not do", "text: put it in quotes")
     return value
-
-
-def _pattern(pattern: str, expected: str) -> AfterValidator:
-    def check(value: str) -> str:
-        if not re.fullmatch(pattern, value):
-            raise _Wrong(f"{units.shown(value)} will not do", expected)
-        return value
-
-    return AfterValidator(check)
 
 
 def _absolute(path: Path) -> Path:
     if not path.is_absolute():
-        raise _Wrong(f"'{path}' is not absolute", "a path that starts with /")
+        raise Wrong(f"'{path}' is not absolute", "a path that starts with /")
     return path
 
 
 def _fits_socket(path: Path) -> Path:
     size, most = len(os.fsencode(path)), places.SOCKET_LIMIT
     if size > most:
-        raise _Wrong(
+        raise Wrong(
             f"'{path}' is {size} bytes long", f"at most {most}: set socket or JOBD_SOCKET to a shorter path"
         )
     return path
 
 
-Whole = Annotated[int, BeforeValidator(_number)]
-Count = Annotated[Whole, Field(ge=1)]
 Duration = Annotated[float, BeforeValidator(_duration)]
 Interval = Annotated[Duration, Field(gt=0)]
 Size = Annotated[int, Field(ge=1), BeforeValidator(_size)]
@@ -130,14 +104,7 @@ CountLimit = Annotated[Annotated[Whole, Field(ge=0)] | None, BeforeValidator(_no
 SizeLimit = Annotated[Size | None, BeforeValidator(_no_limit)]
 TimeLimit = Annotated[Interval | None, BeforeValidator(_no_limit)]
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
-Name = Annotated[
-    str,
-    _pattern(
-        r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}",
-        "1 to 64 letters, digits, '.', '_' and '-', a letter or digit first",
-    ),
-]
-VariableName = Annotated[str, _pattern(r"[A-Za-z_][A-Za-z0-9_]*", "a name of letters, digits and '_'")]
+VariableName = Annotated[str, pattern(r"[A-Za-z_][A-Za-z0-9_]*", "a name of letters, digits and '_'")]
 Variables = Mapping[VariableName, Annotated[str, BeforeValidator(_variable)]]
 
 
@@ -150,22 +117,16 @@ def _check_names(what: str, key: str, names: list[str], defaults: list[int]) -> 
     so."""
     for place, name in enumerate(names):
         if name in names[:place]:
-            raise _Wrong(f"there is another {what} {name!r}", "a name of its own", place, key)
+            raise Wrong(f"there is another {what} {name!r}", "a name of its own", place, key)
     if len(defaults) > 1:
         first, second = (names[place] for place in defaults[:2])
-        raise _Wrong(f"{first} and {second} are both the default {what}", "one", defaults[1], "default")
+        raise Wrong(f"{first} and {second} are both the default {what}", "one", defaults[1], "default")
 
 
 # ---- the settings
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", alias_generator=to_camel, validate_by_name=True, validate_by_alias=True
-    )
-
-
-class Slots(_Model):
+class Slots(Model):
     """What a system whose queueing is jobd's own work has to hand out. What is absent or "auto" is this
     machine's."""
 
@@ -185,7 +146,7 @@ class Slots(_Model):
         return {k: v for k, v in value.items() if v != "auto"} if isinstance(value, dict) else value
 
 
-class Queue(_Model):
+class Queue(Model):
     name: Name
     mapped_name: str = Field(default_factory=lambda data: data.get("name", ""), min_length=1)
     """What the system itself calls it."""
@@ -221,11 +182,11 @@ class Queue(_Model):
         ):
             value, limit = getattr(self, default), getattr(self, most)
             if value is not None and limit is not None and value > limit:
-                raise _Wrong(f"this is more than {to_camel(most)}", "at most that", to_camel(default))
+                raise Wrong(f"this is more than {to_camel(most)}", "at most that", to_camel(default))
         return self
 
 
-class System(_Model):
+class System(Model):
     id: Name
     description: str = ""
     backend: str = Field(default="local", min_length=1)
@@ -271,9 +232,9 @@ class System(_Model):
     def _check_work_dir(cls, value: str) -> str:
         unknown = set(re.findall(r"\$(?:\w+|\{[^}]*\}?)", value)) - {"${OWNER}", "${HOME}"}
         if unknown:
-            raise _Wrong(f"{min(unknown)} means nothing here", "${OWNER} or ${HOME}")
+            raise Wrong(f"{min(unknown)} means nothing here", "${OWNER} or ${HOME}")
         if value and not value.startswith(("/", "${HOME}")):
-            raise _Wrong(f"{value!r} is not absolute", "a path that starts with / or ${HOME}")
+            raise Wrong(f"{value!r} is not absolute", "a path that starts with / or ${HOME}")
         return value
 
     def queue(self, name: str) -> Queue | None:
@@ -292,7 +253,7 @@ def _default_system(data: Mapping[str, Any]) -> str:
     return next((system.id for system in systems if system.default), systems[0].id if systems else "")
 
 
-class Settings(_Model):
+class Settings(Model):
     mode: Literal["user", "system"] = "user"
     config_file: Path | None = None
     """None: there is none, and the embedded default holds."""
@@ -341,10 +302,10 @@ class Settings(_Model):
     def _check_default(self) -> Self:
         if self.system(self.default_system) is None:
             known = ", ".join(system.id for system in self.systems)
-            raise _Wrong(f"there is no system {self.default_system!r}", known, "defaultSystem")
+            raise Wrong(f"there is no system {self.default_system!r}", known, "defaultSystem")
         other = next((s.id for s in self.systems if s.default and s.id != self.default_system), None)
         if other:
-            raise _Wrong(f"system {other} says default: true", "the same one", "defaultSystem")
+            raise Wrong(f"system {other} says default: true", "the same one", "defaultSystem")
         return self
 
     def system(self, id: str) -> System | None:
@@ -366,9 +327,7 @@ def load(path: Path | None, environ: Mapping[str, str], system: bool = False) ->
     try:
         settings = Settings.model_validate(data, by_alias=True, by_name=False, context={"file": True})
     except ValidationError as error:
-        faults += [
-            _in_words(layers, details) for details in error.errors(include_url=False) if _of_its_own(details)
-        ]
+        faults += model.faults(error, layers.fault, Settings, _PARTS, DERIVED)
     if settings is None or faults:
         raise Invalid(*faults)
     return _finished(settings)
@@ -392,6 +351,7 @@ def check(path: Path | None, environ: Mapping[str, str], system: bool = False) -
 
 DERIVED = frozenset({"mode", "configFile"})
 """Settings that are no options of a file."""
+_PARTS: dict[str, type[Model]] = {"systems": System, "queues": Queue, "slots": Slots}
 
 
 def _given(data: Mapping[str, Any], file: str, environ: Mapping[str, str], system: bool) -> dict[str, Any]:
@@ -420,55 +380,3 @@ def _finished(settings: Settings) -> Settings:
             update["work_dir"] = work_dir
         systems.append(system.model_copy(update=update))
     return settings.model_copy(update={"systems": tuple(systems)})
-
-
-# ---- faults in words
-
-_PARTS: dict[str, type[_Model]] = {"systems": System, "queues": Queue, "slots": Slots}
-
-
-def _of_its_own(details: Any) -> bool:
-    """Not merely the consequence of another: a default that could not be made, a list emptied of what was
-    wrong."""
-    emptied = details["type"] == "too_short" and details["input"]
-    return details["type"] != "default_factory_not_called" and not emptied
-
-
-def _in_words(layers: Layers, details: Any) -> Fault:
-    """One of pydantic's errors as a fault."""
-    path = tuple(step for step in details["loc"] if step != "[key]")
-    kind, message, value = details["type"], details["msg"], details["input"]
-    if kind == "extra_forbidden":
-        return layers.fault(path, *_unknown(path))
-    if kind == "missing":
-        return layers.fault(path, "this is missing", "a value")
-    if kind == "value_error":
-        wrong = details["ctx"]["error"]
-        return layers.fault((*path, *getattr(wrong, "at", ())), wrong.problem, wrong.expected)
-    expected = _EXPECTED.get(kind.partition("_")[0], message.removeprefix("Input should be "))
-    return layers.fault(path, f"{units.shown(value)} will not do", expected)
-
-
-_EXPECTED = {
-    "int": "a whole number",
-    "bool": "true or false",
-    "string": "text, in quotes if it looks like something else",
-    "path": "a path",
-    "tuple": "a list",
-    "too": "at least one",
-    "model": "a mapping (option: value)",
-    "mapping": "a mapping (name: value)",
-}
-"""By the first word of pydantic's type of error; where it has none of these its own message says what it
-expects."""
-
-
-def _unknown(path: tuple[Any, ...]) -> tuple[str, str]:
-    import difflib
-
-    part = next((_PARTS[step] for step in reversed(path[:-1]) if step in _PARTS), Settings)
-    options = {to_camel(name) for name in part.model_fields} - (DERIVED if part is Settings else set())
-    close = difflib.get_close_matches(to_camel(str(path[-1])), options, n=1, cutoff=0.8)
-    if close:
-        return f"there is no such option; did you mean {close[0]}?", ""
-    return "there is no such option", "one of " + ", ".join(sorted(options))

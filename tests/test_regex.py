@@ -1,4 +1,4 @@
-"""The regular expressions of a search cannot be made slow, and are refused in words."""
+"""Other people's regular expressions cannot be made slow, and are refused in words."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobd.store.regex import LONGEST_TEXT, compiled, matches
+from jobd.regex import LONGEST_TEXT, compiled, matches, validator
 
 
 @pytest.mark.parametrize(
@@ -92,3 +92,24 @@ def test_the_worst_that_is_taken_of_a_command_of_a_megabyte(pattern: str) -> Non
     begun = time.process_time()
     matches(pattern, text)
     assert time.process_time() - begun < 2
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text", "fits"),
+    [
+        ("[a-z]+", "abc", True),
+        ("[a-z]+", "Abc", False),
+        ("a|b", "ab", False),
+        ("a", "a\n", False),
+        (".*", "a" * LONGEST_TEXT, True),
+        (".*", "a" * (LONGEST_TEXT + 1), False),
+    ],
+)
+def test_a_validator_is_for_whole_values(pattern: str, text: str, fits: bool) -> None:
+    assert validator(pattern)(text) is fits
+
+
+@pytest.mark.parametrize("pattern", ["a)|(b", "(?=a)", "a{1001}", "("])
+def test_a_validator_is_refused_as_a_search_is(pattern: str) -> None:
+    with pytest.raises(ValueError, match=r"group|look|at most"):
+        validator(pattern)

@@ -13,8 +13,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 LEVELS = [
-    {"errors", "units", "service", "journal", "difference", "status", "machine", "people", "figures"},
-    {"yamlfile", "reload"},
+    {"errors", "units", "service", "journal", "difference", "status", "machine", "people", "figures", "regex"},
+    {"yamlfile", "model", "reload"},
     {"places"},
     {"layers"},
     {"backend", "config"},

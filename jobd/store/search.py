@@ -27,9 +27,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from jobd import regex
 from jobd.errors import Fault, Invalid, Unavailable
 from jobd.status import ACTIVE, KNOWN_WORDS
-from jobd.store import regex
 from jobd.store.job import Job
 from jobd.store.tables import SELECT, to_job
 

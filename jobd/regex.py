@@ -1,9 +1,9 @@
-"""Regular expressions in time linear in the text, for searching by somebody else's pattern.
+"""Regular expressions in time linear in the text, for somebody else's pattern: a search's, or an app's
+validator.
 
 Python's `re` backtracks: 25 characters can take it seconds, in which it holds the interpreter's lock and the
 daemon stands still. pydantic brings Rust's `regex`, which cannot; so a pattern is used as pydantic validates
-text by one. Upper and lower case are not told apart, as in `like`. Back-references and look-around are
-refused.
+text by one. Back-references and look-around are refused.
 
 It holds the lock too, for the length of the text times that of the compiled pattern, which writes every
 {m,n} out. So only the first 4,096 characters of a text count, and patterns that would become large are
@@ -37,18 +37,38 @@ _VERBOSE = re.compile(r"\(\?[a-zA-Z-]*x")
 
 @lru_cache(maxsize=64)
 def compiled(pattern: str) -> Callable[[str], bool]:
-    """A test of a text. Raises ValueError, in words, when the pattern cannot be taken."""
+    """A search's test of a text: is it anywhere in there? Upper and lower case are not told apart, as in
+    `like`. Raises ValueError, in words, when the pattern cannot be taken."""
+    _check(pattern)
+    found = _test(f"(?i){pattern}")
+    return lambda text: found(text[:LONGEST_TEXT])
+
+
+@lru_cache(maxsize=256)
+def validator(pattern: str) -> Callable[[str], bool]:
+    """A test of whole values, as Agave's validators are. One that is longer than can be looked at fails it.
+    Raises ValueError as above."""
+    _check(pattern)
+    _test(pattern)  # by itself, or `a)|(b` would come out of the brackets
+    fits = _test(rf"\A(?:{pattern})\z")
+    return lambda text: len(text) <= LONGEST_TEXT and fits(text)
+
+
+def _check(pattern: str) -> None:
     if len(pattern) > _LONGEST_PATTERN:
         raise ValueError(f"a pattern has at most {_LONGEST_PATTERN} characters")
     _refuse_large(pattern)
+
+
+def _test(pattern: str) -> Callable[[str], bool]:
     try:
-        adapter = TypeAdapter(Annotated[str, StringConstraints(pattern=f"(?i){pattern}")])
+        adapter = TypeAdapter(Annotated[str, StringConstraints(pattern=pattern)])
     except (SchemaError, UnicodeEncodeError) as error:
         raise ValueError(_reason(str(error))) from None
 
     def matches(text: str) -> bool:
         try:
-            adapter.validate_python(text[:LONGEST_TEXT])
+            adapter.validate_python(text)
         except ValidationError:
             return False
         return True
