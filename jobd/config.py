@@ -108,6 +108,23 @@ VariableName = Annotated[str, pattern(r"[A-Za-z_][A-Za-z0-9_]*", "a name of lett
 Variables = Mapping[VariableName, Annotated[str, BeforeValidator(_variable)]]
 
 
+def _persons(value: str) -> str:
+    unknown = set(re.findall(r"\$(?:\w+|\{[^}]*\}?)", value)) - {"${OWNER}", "${HOME}"}
+    if unknown:
+        raise Wrong(f"{min(unknown)} means nothing here", "${OWNER} or ${HOME}")
+    if value and not value.startswith(("/", "${HOME}")):
+        raise Wrong(f"{value!r} is not absolute", "a path that starts with / or ${HOME}")
+    return value
+
+
+PersonsDirectory = Annotated[str, AfterValidator(_persons)]
+"""May hold ${OWNER} and ${HOME}; see `persons_directory`."""
+
+
+def persons_directory(directory: str, owner: str, home: str) -> str:
+    return directory.replace("${OWNER}", owner).replace("${HOME}", home)
+
+
 def _is_local(data: Mapping[str, Any]) -> bool:
     return data.get("backend") == "local"
 
@@ -195,8 +212,8 @@ class System(Model):
     queues: tuple[Queue, ...] = Field(
         default=(Queue(name="default", default=True),), min_length=1, validate_default=True
     )
-    work_dir: str = ""
-    """Where jobd makes a directory for each job; may hold ${OWNER} and ${HOME} (see `work_root`)."""
+    work_dir: PersonsDirectory = ""
+    """Where jobd makes a directory for each job (see `work_root`)."""
     min_free: SizeLimit = 100 * units.MB
     """Bytes that must be free where `work_dir` is before a job starts; None: none need be."""
     options: Mapping[str, Any] = Field(default_factory=dict)
@@ -227,16 +244,6 @@ class System(Model):
             queues = tuple(queue.model_copy(update={"max_nodes": 1}) for queue in queues)
         return queues
 
-    @field_validator("work_dir", mode="after")
-    @classmethod
-    def _check_work_dir(cls, value: str) -> str:
-        unknown = set(re.findall(r"\$(?:\w+|\{[^}]*\}?)", value)) - {"${OWNER}", "${HOME}"}
-        if unknown:
-            raise Wrong(f"{min(unknown)} means nothing here", "${OWNER} or ${HOME}")
-        if value and not value.startswith(("/", "${HOME}")):
-            raise Wrong(f"{value!r} is not absolute", "a path that starts with / or ${HOME}")
-        return value
-
     def queue(self, name: str) -> Queue | None:
         return next((queue for queue in self.queues if queue.name == name), None)
 
@@ -245,7 +252,7 @@ class System(Model):
 
     def work_root(self, owner: str, home: str) -> str:
         """The directory in which this person's job directories are made."""
-        return self.work_dir.replace("${OWNER}", owner).replace("${HOME}", home)
+        return persons_directory(self.work_dir, owner, home)
 
 
 def _default_system(data: Mapping[str, Any]) -> str:
@@ -269,6 +276,10 @@ class Settings(Model):
         default_factory=lambda: (System(id="local", default=True),), min_length=1
     )
     default_system: str = Field(default_factory=_default_system)
+    storage_systems: Mapping[Name, AbsolutePath] = Field(default_factory=dict)
+    """Directories on this machine that inputs (agave://NAME/path) and archiveSystem mean, by name."""
+    archive_dir: PersonsDirectory = ""
+    """Where outputs are archived that no archiveSystem is named for."""
     kill_wait: Duration = 15.0
     """Seconds that the reply to a kill waits for the end."""
     lost_after: Interval | None = 86400.0
@@ -327,7 +338,7 @@ def load(path: Path | None, environ: Mapping[str, str], system: bool = False) ->
     try:
         settings = Settings.model_validate(data, by_alias=True, by_name=False, context={"file": True})
     except ValidationError as error:
-        faults += model.faults(error, layers.fault, Settings, _PARTS, DERIVED)
+        faults += model.faults(error, layers.fault, Settings, DERIVED)
     if settings is None or faults:
         raise Invalid(*faults)
     return _finished(settings)
@@ -351,7 +362,6 @@ def check(path: Path | None, environ: Mapping[str, str], system: bool = False) -
 
 DERIVED = frozenset({"mode", "configFile"})
 """Settings that are no options of a file."""
-_PARTS: dict[str, type[Model]] = {"systems": System, "queues": Queue, "slots": Slots}
 
 
 def _given(data: Mapping[str, Any], file: str, environ: Mapping[str, str], system: bool) -> dict[str, Any]:
@@ -379,4 +389,7 @@ def _finished(settings: Settings) -> Settings:
         if not system.work_dir:
             update["work_dir"] = work_dir
         systems.append(system.model_copy(update=update))
-    return settings.model_copy(update={"systems": tuple(systems)})
+    archive_dir = "${HOME}/jobd/archive" if settings.mode == "system" else f"{settings.state_dir}/archive"
+    return settings.model_copy(
+        update={"systems": tuple(systems), "archive_dir": settings.archive_dir or archive_dir}
+    )

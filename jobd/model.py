@@ -7,8 +7,8 @@ Keys are camelCase, as on the wire; one that a model does not know is a fault, w
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Annotated, Any
+from collections.abc import Callable, Collection, Iterator
+from typing import Annotated, Any, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
@@ -62,17 +62,12 @@ Name = Annotated[
 
 
 def faults(
-    error: ValidationError,
-    fault: ToFault,
-    root: type[Model],
-    parts: Mapping[str, type[Model]],
-    derived: Collection[str] = (),
+    error: ValidationError, fault: ToFault, root: type[Model], derived: Collection[str] = ()
 ) -> Iterator[Fault]:
-    """Everything that is wrong, in words. `parts`: the model of what is below a key, wherever that stands;
-    `derived`: fields of `root` that nobody may write."""
+    """Everything that is wrong, in words. `derived`: fields that nobody may write."""
     for details in error.errors(include_url=False):
         if _of_its_own(details):
-            yield _in_words(details, fault, lambda path: _options(path, root, parts) - set(derived))
+            yield _in_words(details, fault, lambda path: _options(path, root) - set(derived))
 
 
 def _of_its_own(details: Any) -> bool:
@@ -106,14 +101,28 @@ _EXPECTED = {
     "too": "at least one",
     "model": "a mapping (option: value)",
     "mapping": "a mapping (name: value)",
+    "dict": "a mapping (name: value)",
 }
 """By the first word of pydantic's type of error; where it has none of these its own message says what it
 expects."""
 
 
-def _options(path: Path, root: type[Model], parts: Mapping[str, type[Model]]) -> set[str]:
-    part = next((parts[step] for step in reversed(path[:-1]) if step in parts), root)  # type: ignore[index]
-    return {to_camel(name) for name in part.model_fields}
+def _options(path: Path, root: type[Model]) -> set[str]:
+    """The keys that there are beside the last of the path."""
+    here = root
+    for step in path[:-1]:
+        fields = {field.alias: field for field in here.model_fields.values()}
+        if step in fields:
+            here = next(_models(fields[step].annotation), here)
+    return {str(field.alias) for field in here.model_fields.values()}
+
+
+def _models(annotation: object) -> Iterator[type[Model]]:
+    """The models in a type: System in tuple[System, ...]."""
+    if isinstance(annotation, type) and issubclass(annotation, Model):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _models(inner)
 
 
 def _unknown(word: str, options: set[str]) -> tuple[str, str]:

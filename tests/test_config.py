@@ -296,7 +296,7 @@ QUEUE = "systems:\n  - id: a\n    queues:\n      - name: q\n        "
     [
         ("killwait: 3", "1:1: killwait: there is no such option; did you mean killWait?", ""),
         ("kill_wait: 3", "1:1: kill_wait: there is no such option; did you mean killWait?", ""),
-        ("zzz: 3", "1:1: zzz: there is no such option", "one of adminGroup, alsoUsers, bodyTimeout, "),
+        ("zzz: 3", "1:1: zzz: there is no such option", "one of adminGroup, alsoUsers, archiveDir, "),
         ("configFile: /x", "1:1: configFile: there is no such option in a file", ""),
         ("\nstateDir: data", "2:1: stateDir: 'data' is not absolute", "a path that starts with /"),
         ("stateDir: 5", "1:1: stateDir: 5 will not do", "a path"),

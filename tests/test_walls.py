@@ -20,6 +20,7 @@ LEVELS = [
     {"backend", "config"},
     {"keeper"},
     {"store", "backends"},
+    {"apps"},
     {"verbs", "engine"},
     {"api", "client", "backup", "install"},
     {"cli", "daemon"},
