@@ -3,8 +3,8 @@
     lock the state directory > store > keeper > engine > socket > ready
 
 A foreground process. SIGTERM and SIGINT end it, in under two seconds; jobs run on, and the next daemon finds
-them. SIGHUP reads the configuration again, all or nothing (`jobd reload` sends it, and says what came of it).
-What it refuses to start with is one line on stderr, and an exit code:
+them. SIGHUP reads the configuration again, all or nothing, and the apps, file by file (`jobd reload` sends
+it, and says what came of it). What it refuses to start with is one line on stderr, and an exit code:
 
     0   ended by a signal       75  another daemon holds the socket or the state directory, or something else
     2   usage                       that may be better soon: systemd tries again
@@ -35,6 +35,7 @@ from jobd import backup, config, install, journal, places, reload
 from jobd.api.app import make_app
 from jobd.api.listener import Listener
 from jobd.api.serve import Server
+from jobd.apps import files
 from jobd.config import Settings
 from jobd.difference import differences
 from jobd.engine.engine import Engine, backend
@@ -43,6 +44,7 @@ from jobd.keeper.persons import Persons
 from jobd.people import Served
 from jobd.service import Service
 from jobd.store.store import Store, leave_word, lock, open_store, still_held
+from jobd.verbs import apps
 from jobd.verbs.desk import Desk
 
 OK, USAGE, HELD, WRONG = 0, 2, 75, 78
@@ -82,16 +84,13 @@ def _serve(arguments: argparse.Namespace) -> int:
     service = Service()
     faulthandler.enable()  # a watchdog's SIGABRT leaves word of where we hung
     try:
-        settings = config.load(arguments.config, os.environ, arguments.system)
+        settings = _settings(arguments)
     except Invalid as error:
         return _refuse(error, WRONG)
     _log_to(arguments.log_file, settings.log_level)
     try:
-        asyncio.run(
-            Daemon(
-                settings, lambda: config.load(arguments.config, os.environ, arguments.system), service
-            ).run()
-        )
+        daemon = Daemon(settings, lambda: _settings(arguments), lambda: _apps(arguments), service)
+        asyncio.run(daemon.run())
     except (Conflict, Unavailable) as error:
         return _refuse(error, HELD)
     except JobdError as error:
@@ -123,11 +122,25 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _settings(arguments: argparse.Namespace) -> Settings:
+    return config.load(arguments.config, os.environ, arguments.system)
+
+
+def _apps(arguments: argparse.Namespace) -> files.Found:
+    file = os.path.abspath(arguments.config or places.config_path(os.environ, arguments.system))
+    return files.read_all(file)
+
+
 def _check(arguments: argparse.Namespace) -> int:
-    """Also tries to make each backend, which a daemon would refuse to start without."""
+    """Also tries to make each backend, which a daemon would refuse to start without; and reads the apps, of
+    which it would leave out the faulty ones."""
     fine, text = config.check(arguments.config, os.environ, arguments.system)
+    apps = _apps(arguments)
+    if apps.faults:
+        fine, text = False, "\n".join([*([] if fine else [text]), *map(str, apps.faults)])
     if fine:
-        settings = config.load(arguments.config, os.environ, arguments.system)
+        text += "".join(f"\napp            {app.id}, {path}" for path, (app, _) in apps.apps.items())
+        settings = _settings(arguments)
         try:
             for system in settings.systems:
                 backend(system, Persons(settings.state_dir))
@@ -166,9 +179,16 @@ def _handler(file: Path | None) -> logging.Handler:
 
 
 class Daemon:
-    def __init__(self, settings: Settings, read_again: Callable[[], Settings], service: Service) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        read_again: Callable[[], Settings],
+        read_apps: Callable[[], files.Found],
+        service: Service,
+    ) -> None:
         self._settings = settings
         self._read_again = read_again
+        self._read_apps = read_apps
         self._service = service
         self._started = time.time()
         self._lag = 0.0
@@ -216,6 +236,8 @@ class Daemon:
         self._engine = Engine(self._store, settings, self._persons)
         stack.push_async_callback(self._engine.stop)
         self._desk = Desk(self._store, settings, self._persons, self._engine)
+        for fault in (await self._publish_apps())[1]:
+            log.error("%s", fault)
         await self._engine.start()
         self._server = Server(make_app(self._desk, self._about), settings.idle_timeout)
         stack.push_async_callback(self._server.stop)
@@ -326,14 +348,9 @@ class Daemon:
         """One after the other; what came of it is said to systemd, in the log, and beside the lock."""
         async with self._reloading:
             self._service.notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
-            changes: list[str] = []
-            faults: list[str] = []
-            try:
-                changes = await self._read_configuration()
-            except JobdError as error:
-                faults = list(map(str, error.faults if isinstance(error, Invalid) else [error]))
+            changes, faults = await self._read_all_again()
             for fault in faults:
-                log.error("the configuration stays as it was: %s", fault)
+                log.error("%s", fault)
             for change in changes:
                 log.info("the configuration has changed: %s", change)
             if not faults:
@@ -342,6 +359,27 @@ class Daemon:
             self._service.notify("READY=1")
             with contextlib.suppress(OSError):  # a full disk: then `jobd reload` cannot be told
                 leave_word(self._lock, self._word)
+
+    async def _read_all_again(self) -> tuple[list[str], list[str]]:
+        """What has changed, and what is wrong."""
+        changes: list[str] = []
+        faults: list[str] = []
+        try:
+            changes = await self._read_configuration()
+        except JobdError as error:
+            wrong = error.faults if isinstance(error, Invalid) else [error]
+            faults = [f"the configuration stays as it was: {fault}" for fault in wrong]
+        try:
+            more, unfit = await self._publish_apps()
+        except JobdError as error:
+            return changes, [*faults, f"the apps stay as they were: {error}"]
+        return changes + more, faults + unfit
+
+    async def _publish_apps(self) -> tuple[list[str], list[str]]:
+        """File by file."""
+        found = await asyncio.to_thread(self._read_apps)
+        changes = await apps.publish(self._store, found)
+        return changes, [f"an app stays as it was: {fault}" for fault in found.faults]
 
     async def _read_configuration(self) -> list[str]:
         """All or nothing. Returns what has changed, in words. Raises Invalid or Conflict, and all stays as it

@@ -9,6 +9,7 @@ from __future__ import annotations
 TYPE_CHECKING = False  # jobctl imports this at every start: nothing that it does not need
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
 
 class Fault:
@@ -43,6 +44,8 @@ class JobdError(Exception):
     """Something went wrong inside jobd itself."""
 
     code = 500
+    conflicts: Sequence[dict[str, Any]] = ()
+    """With an app of today, where that is what went wrong: all of them, as a reply has them."""
 
 
 class Invalid(JobdError):

@@ -37,7 +37,7 @@ def main(state_dir: str) -> int:
 
 def _tell(faults: list[str], changes: list[str]) -> None:
     for fault in faults:
-        print(f"jobd: the configuration stays as it was: {fault}", file=sys.stderr)
+        print(f"jobd: {fault}", file=sys.stderr)
     for change in changes:
         print(f"changed: {change}")
     if not faults and not changes:

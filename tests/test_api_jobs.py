@@ -235,7 +235,7 @@ BAD_REQUESTS = [
     ({"environment": {"A": 1}}, ["environment.A"]),
     ({"environment": {"A=B": "1"}}, ["environment"]),
     ({"environment": {"A": "a\0b"}}, ["environment.A"]),
-    ({"appId": "blast-2.0"}, ["appId"]),
+    ({"appId": "blast-2.0", "command": None}, ["appId"]),
     ({"executionSystem": "moon"}, ["executionSystem"]),
     ({"batchQueue": "long"}, ["batchQueue"]),
     ({"inputs": {"a": 1}}, ["inputs"]),

@@ -13,7 +13,18 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 LEVELS = [
-    {"errors", "units", "service", "journal", "difference", "status", "machine", "people", "figures", "regex"},
+    {
+        "errors",
+        "units",
+        "service",
+        "journal",
+        "difference",
+        "status",
+        "machine",
+        "people",
+        "figures",
+        "regex",
+    },
     {"yamlfile", "model", "reload"},
     {"places"},
     {"layers"},

@@ -13,6 +13,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+from jobd.api import present
 from jobd.api.call import Call, Handler
 from jobd.api.envelope import Answer, flag
 from jobd.api.jobs import as_object, whole
@@ -30,6 +31,9 @@ FLAGS = {
     "preserveNotifications": "preserve_notifications",
 }
 """Of resubmit; true when absent."""
+VALUES = ("inputs", "parameters")
+"""Of resubmit; what is to be another one than the original's."""
+DRY_RUN = "dryRun"
 
 
 async def _kill(call: Call, fields: Fields) -> Answer:
@@ -53,10 +57,24 @@ async def _restore(call: Call, fields: Fields) -> Answer:
 
 
 async def _resubmit(call: Call, fields: Fields) -> Answer:
-    flags = resubmit.Flags(**{FLAGS[name]: flag(value, name) for name, value in fields.items()})
+    wish = _wish(fields)
+    if flag(fields.get(DRY_RUN, False), DRY_RUN):
+        return Answer(present.plan(await resubmit.plan(call.desk, call.caller, call.id, wish)))
     key = call.key("resubmit", call.id, fields)
-    job = await resubmit.resubmit(call.desk, call.caller, call.id, flags, key)
-    return Answer(whole(call, job), 202)
+    return Answer(whole(call, await resubmit.resubmit(call.desk, call.caller, call.id, wish, key)), 202)
+
+
+def _wish(fields: Fields) -> resubmit.Wish:
+    flags = {FLAGS[name]: flag(value, name) for name, value in fields.items() if name in FLAGS}
+    values = {name: fields.get(name) or {} for name in VALUES}
+    for name, value in values.items():
+        if not isinstance(value, dict):
+            raise Invalid(Fault(name, f"{value!r:.100} is not right", "an object: field and value"))
+    return resubmit.Wish(resubmit.Flags(**flags), **values)
+
+
+async def resubmit_request(call: Call) -> Answer:
+    return Answer(await resubmit.request_of(call.desk, call.caller, call.id))
 
 
 async def _hold(call: Call, fields: Fields) -> Answer:
@@ -93,7 +111,7 @@ ACTIONS: Mapping[str, tuple[_Act, frozenset[str]]] = {
     "restore": (_restore, frozenset()),
     "unhide": (_restore, frozenset()),
     "undelete": (_restore, frozenset()),
-    "resubmit": (_resubmit, frozenset(FLAGS)),
+    "resubmit": (_resubmit, frozenset({*FLAGS, *VALUES, DRY_RUN})),
     "hold": (_hold, frozenset()),
     "release": (_release, frozenset()),
     "resolve": (_resolve, frozenset({"localId", "neverSubmitted"})),

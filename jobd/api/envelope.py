@@ -124,6 +124,8 @@ def error(failure: JobdError, pretty: bool = False, headers: Mapping[str, str] |
     result: Any = NOTHING
     if isinstance(failure, Invalid):
         result = {"errors": [fault.as_dict() for fault in failure.faults]}
+    if failure.conflicts:
+        result = {**(result if result is not NOTHING else {"errors": []}), "conflicts": failure.conflicts}
     more = dict(headers or {})
     if isinstance(failure, Unavailable | TooMany):
         more["Retry-After"] = str(max(1, math.ceil(failure.retry_after)))

@@ -13,7 +13,7 @@ from jobd import __version__
 from jobd.api import wire
 from jobd.api.routes import RUN_TIME, Parameter, Route
 from jobd.units import MEMORY_FORM, RUN_TIME_FORM
-from jobd.verbs.request import COMMAND_APP, JobRequest
+from jobd.verbs.request import JobRequest
 
 Json = dict[str, Any]
 
@@ -28,7 +28,6 @@ _PLAIN = r"^[^\u0000]*$"
 _NONE_YET: Json = {"description": "this version takes nothing here", "enum": [None]}
 _ON_THE_WIRE: Json = {
     "name": {"type": "string", "pattern": r"^[^\u0000]*\S[^\u0000]*$", "maxLength": 64},
-    "appId": {"enum": [COMMAND_APP, None]},
     "command": {
         "type": "array",
         "minItems": 1,
@@ -51,8 +50,7 @@ _ON_THE_WIRE: Json = {
         "propertyNames": {"pattern": r"^[^=\u0000]+$"},
         "additionalProperties": {"type": "string", "pattern": _PLAIN},
     },
-    "inputs": _NONE_YET,
-    "parameters": _NONE_YET,
+    "archivePath": {"type": ["string", "null"], "pattern": _PLAIN},
     "notifications": _NONE_YET,
     "callbackUrl": _NONE_YET,
 }
@@ -126,6 +124,7 @@ def _wrapped(route: Route) -> Json:
     result = _ref(route.result)
     several = {"type": "array", "items": result}
     shapes = [several] if route.many else [result, several] if route.path == "/jobs/v2" else [result]
+    shapes += [_ref(route.also)] if route.also else []
     envelopes = [{"allOf": [_ref(wire.Envelope)], "properties": {"result": shape}} for shape in shapes]
     return {"anyOf": [*envelopes, *shapes]}
 
@@ -139,7 +138,7 @@ def _json(schema: Json) -> Json:
 
 
 def _schemas(routes: Iterable[Route]) -> Json:
-    results = {route.result for route in routes if route.result}
+    results = {model for route in routes for model in (route.result, route.also) if model}
     models: list[tuple[type[BaseModel], JsonSchemaMode]] = [
         (wire.Error, "serialization"),
         *((model, "serialization") for model in sorted(results, key=lambda model: model.__name__)),
@@ -150,7 +149,7 @@ def _schemas(routes: Iterable[Route]) -> Json:
     for model in results:
         schemas[model.__name__].pop("required", None)  # `filter` can leave out any field
     schemas["JobRequest"]["properties"].update(_ON_THE_WIRE)
-    schemas["JobRequest"]["required"] = ["name", "command"]
+    schemas["JobRequest"]["required"] = ["name"]
     schemas["Envelope"] = _envelope()
     return schemas
 

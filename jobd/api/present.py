@@ -10,12 +10,16 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
+from jobd.apps.fields import Declared, single
 from jobd.config import Queue, Settings, System
 from jobd.keeper.persons import Entry
 from jobd.status import Status
+from jobd.store.apps import MACHINE
 from jobd.store.drains import Drain
 from jobd.store.job import Event, Job
 from jobd.units import format_run_time, gigabytes
+from jobd.verbs.draft import Chosen
+from jobd.verbs.resubmit import Plan
 
 Json = dict[str, Any]
 
@@ -50,6 +54,16 @@ def job_href(base: str, job_id: str) -> str:
 
 def system_href(base: str, system: str) -> str:
     return f"{base}/systems/v2/{quote(system)}"
+
+
+def app_href(base: str, app_id: str) -> str:
+    return f"{base}/apps/v2/{quote(app_id)}"
+
+
+def _app_href(base: str, job: Job) -> str:
+    """The very revision that it ran with."""
+    href = app_href(base, job.app_id)
+    return href if job.app_revision is None else f"{href}?revision={job.app_revision}"
 
 
 def _path(path: str) -> str:
@@ -96,6 +110,7 @@ def whole(job: Job, base: str, settings: Settings, seen: float | None = None) ->
         "memoryPerNode": None if job.memory is None else gigabytes(job.memory),
         "maxRunTime": None if job.time_limit is None else format_run_time(job.time_limit),
         "archive": job.archive,
+        **({"archivePath": job.archive_path, "archiveSystem": job.archive_system} if job.archive else {}),
         "retries": max(job.attempt - 1, 0),
         "localId": job.local_id,
         "outputPath": job.workspace,
@@ -140,7 +155,9 @@ def whole(job: Job, base: str, settings: Settings, seen: float | None = None) ->
         "deleteAsked": _asked(job.delete_asked, job.delete_asked_by),
         "attempt": job.attempt,
         "tag": job.tag,
+        "appRevision": job.app_revision,
         "resubmitOf": job.resubmit_of,
+        "migrated": job.migrated,
         "containment": job.details.get("containment"),
         "lastSeen": _last_seen(job, seen),
         "details": job.details,
@@ -171,6 +188,7 @@ def _links(job: Job, base: str, settings: Settings) -> Json:
         "archiveData": link(f"{href}/outputs/listings"),
         "owner": link(f"{base}/profiles/v2/{quote(job.owner)}"),
         "history": link(f"{href}/history"),
+        "app": link(_app_href(base, job)),
     }
     if settings.system(job.system):
         links["executionSystem"] = link(system_href(base, job.system))
@@ -236,6 +254,76 @@ def _readable(name: str) -> str:
 def _permissions(mode: int) -> str:
     words = [word for bit, word in ((0o400, "READ"), (0o200, "WRITE"), (0o100, "EXECUTE")) if mode & bit]
     return "ALL" if len(words) == 3 else "_".join(words) or "NONE"
+
+
+def plan(plan: Plan) -> Json:
+    """What a resubmission would come to."""
+    refusal = plan.refusal()
+    return {
+        "wouldAnswer": refusal.code if refusal else 202,
+        "message": str(refusal) if refusal else None,
+        "errors": [fault.as_dict() for fault in plan.faults],
+        "conflicts": [plan.described(one) for one in plan.conflicts],
+        "deferred": list(plan.deferred),
+        "appRevision": plan.revision,
+        "request": plan.request,
+        "inputs": plan.job.inputs if plan.job else None,
+        "parameters": plan.job.parameters if plan.job else None,
+        "command": plan.job.command if plan.job else None,
+    }
+
+
+def app_summary(one: Chosen, base: str) -> Json:
+    app = one.app
+    return {
+        "id": app.id,
+        "name": app.name,
+        "version": app.version,
+        "revision": one.revision.revision,
+        "label": app.label,
+        "shortDescription": app.short_description,
+        "executionSystem": next(iter(app.execution_systems), None),
+        "isPublic": one.revision.owner == MACHINE,
+        "available": app.available,
+        "lastModified": moment(one.revision.created),
+        "_links": _self(app_href(base, app.id)),
+    }
+
+
+def app(one: Chosen, base: str) -> Json:
+    app = one.app
+    memory, run_time = app.default_memory_per_node, app.default_max_run_time
+    return {
+        **app_summary(one, base),
+        "longDescription": app.long_description,
+        "helpURI": app.help_uri,
+        "tags": app.tags,
+        "owner": one.revision.owner or None,
+        "digest": one.revision.digest,
+        "executionSystems": app.execution_systems,
+        "command": app.command or None,
+        "templatePath": app.template_path,
+        "deploymentPath": app.deployment_path,
+        "defaultQueue": app.default_queue,
+        "defaultNodeCount": app.default_node_count,
+        "defaultProcessorsPerNode": app.default_processors_per_node,
+        "defaultMemoryPerNode": memory and gigabytes(memory),
+        "defaultMaxRunTime": run_time and format_run_time(run_time),
+        "archive": app.archive,
+        "inputs": [_declared(field) for field in app.in_order(app.inputs)],
+        "parameters": [_declared(field) for field in app.in_order(app.parameters)],
+    }
+
+
+def _declared(declared: Declared) -> Json:
+    """With what was left out made plain."""
+    said: Json = declared.model_dump(mode="json", by_alias=True)
+    said["value"]["default"] = single(declared, declared.default) if declared.default else None
+    if "enumValues" in said["value"]:
+        choices = said["value"]["enumValues"].items()
+        said["value"]["enumValues"] = [{word: label} for word, label in choices]
+    said["semantics"]["minCardinality"] = declared.least
+    return said
 
 
 def system_summary(

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from jobd.api import actions, jobs, metrics, misc, outputs, systems, wire
+from jobd.api import actions, apps, jobs, metrics, misc, outputs, systems, wire
 from jobd.api.call import MOST_ROWS, Handler
 from jobd.status import KNOWN_WORDS
 from jobd.store import search
@@ -44,6 +44,8 @@ class Route:
     """The media type of an answer that is not in the envelope."""
     open: bool = False
     """For everybody who can connect, not only for those whom the daemon serves."""
+    also: type[wire.Wire] | None = None
+    """Another model that the result can have."""
 
 
 def _whole_number(least: int | None = 0, most: int | None = None) -> dict[str, Any]:
@@ -91,7 +93,10 @@ _LISTING = (
 
 _TRUTH_IN_WORDS = {"enum": [True, False, "true", "false", 1, 0, "1", "0"]}
 _FIELDS_OF: Mapping[str, Mapping[str, Any]] = {
-    "resubmit": {name: _TRUTH_IN_WORDS for name in actions.FLAGS},
+    "resubmit": {
+        **{name: _TRUTH_IN_WORDS for name in (*actions.FLAGS, actions.DRY_RUN)},
+        **{name: {"type": "object"} for name in actions.VALUES},
+    },
     "resolve": {
         "localId": {"type": "string", "pattern": "^[!-~]{1,255}$"},
         "neverSubmitted": _TRUTH_IN_WORDS,
@@ -115,7 +120,7 @@ _SUBMISSION = {"anyOf": [_REQUEST, {"type": "array", "items": _REQUEST, "minItem
 
 _DONE = {200: "done"}
 _OVER = {200: "it is over", 202: "asked for, and on record; it is not over yet"}
-_NEW = {202: "the new job"}
+_NEW = {200: "what would happen, for a dry run", 202: "the new job"}
 _SAID: Mapping[str, tuple[str, Mapping[int, str]]] = {
     "kill": ("End a job and all its processes", _OVER),
     "stop": ("The same as kill", _OVER),
@@ -136,9 +141,9 @@ def _action(word: str) -> Route:
     summary, codes = _SAID[word]
     keys = (_KEY,) if word == "resubmit" else ()
     body = _object(_FIELDS_OF.get(word, {}))
-    return Route(
-        "POST", f"{_JOB}/{word}", actions.action(word), summary, wire.Job, False, keys, body, codes=codes
-    )
+    also = wire.Plan if word == "resubmit" else None
+    path, handler = f"{_JOB}/{word}", actions.action(word)
+    return Route("POST", path, handler, summary, wire.Job, False, keys, body, codes=codes, also=also)
 
 
 _JOBS = "/jobs/v2"
@@ -152,6 +157,9 @@ _FOLLOW = Parameter("follow", _TRUTH, "until the job's end")
 _OFFSET = Parameter("offset", _whole_number(None), "bytes from the start, or from the end if negative")
 _SECONDS = Parameter("timeout", {"type": "number", "minimum": 0}, "seconds; at most 300")
 _DEFAULT = Parameter("default", _TRUTH, "only the default one, or only the others")
+_APP_ID = Parameter("id", {"type": "string"}, "* stands for anything")
+_REVISION = Parameter("revision", _whole_number(1, 10**9), "the one that a job ran with; today's, if absent")
+_DRY_RUN = Parameter("dryRun", _TRUTH, "only look whether it would be taken")
 _ANY_ACTION = {**_OVER, **_NEW}
 
 # The hot ones first: those with an {id} are tried one after the other.
@@ -163,11 +171,13 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", _JOB, jobs.details, "A job", wire.Job),
     Route("DELETE", _JOB, actions.delete_job, "Hide it, after killing it if need be", wire.Job, codes=_OVER),
     Route("POST", _JOB, actions.act, "Do something with a job", wire.Job, False, (_KEY,), _ACTION, True,
-          _ANY_ACTION),
+          _ANY_ACTION, also=wire.Plan),
     Route("GET", f"{_JOB}/status", jobs.status, "Its status alone", wire.JobStatus),
     Route("GET", f"{_JOB}/wait", jobs.wait_for, "The job, once it is over", wire.Job, False, (_SECONDS,)),
     Route("GET", f"{_JOB}/history", jobs.history, "What happened to it", wire.Event, True, (*_PAGE, _ORDER)),
     Route("GET", f"{_JOB}/why", jobs.why, "Why it waits, or how it ended", wire.Why),
+    Route("GET", f"{_JOB}/resubmit_request", actions.resubmit_request, "What a resubmission starts from",
+          wire.Resubmitted),
     Route("GET", f"{_JOB}/logs/{{stream}}", outputs.log, "What it wrote to stdout or stderr", None, False,
           (_FOLLOW, _OFFSET), stream="text/plain"),
     Route("GET", f"{_JOB}/outputs/listings", outputs.listings, "The files it left", wire.File, True, _PAGE),
@@ -176,6 +186,12 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", f"{_JOB}/outputs/media/{{path}}", outputs.media, "One file, or a range of it", None,
           codes={200: "the file", 206: "the range"}, stream="application/octet-stream"),
     *(_action(word) for word in actions.ACTIONS),
+    Route("GET", "/apps/v2", apps.list_apps, "Apps that the caller can run", wire.AppSummary, True,
+          (*_PAGE, _APP_ID)),
+    Route("POST", "/apps/v2", apps.submit_app, "Bring an app of one's own into force", wire.App, False,
+          (_DRY_RUN,), {"type": "object"}, True, {200: "what it would be", 201: "in force"}),
+    Route("GET", "/apps/v2/{id}", apps.app, "An app", wire.App, False, (_REVISION,)),
+    Route("DELETE", "/apps/v2/{id}", apps.withdraw_app, "Withdraw an app of one's own", wire.App),
     Route("GET", "/systems/v2", systems.list_systems, "Execution systems", wire.SystemSummary, True,
           (*_PAGE, _DEFAULT)),
     Route("GET", _SYSTEM, systems.system, "An execution system", wire.System),

@@ -11,6 +11,7 @@ from typing import Any, Generic, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from jobd.apps.migrate import Kind
 from jobd.status import Condition, Status
 
 T = TypeVar("T")
@@ -47,6 +48,7 @@ class JobLinks(SummaryLinks):
     owner: Link
     execution_system: Link | None = None
     history: Link
+    app: Link
 
 
 class Summary(Wire):
@@ -71,6 +73,17 @@ class Summary(Wire):
     links: SummaryLinks = Field(alias="_links")
 
 
+class Migrated(Wire):
+    """What a resubmission did about a difference."""
+
+    field: str
+    kind: Kind
+    was: Any
+    now: Any
+    why: str
+    done: str
+
+
 class Job(Wire):
     """A job. The first fields are Agave's, the next the later names of the same facts, then those of jobd."""
 
@@ -85,6 +98,8 @@ class Job(Wire):
     memory_per_node: float | None = Field(description="GB")
     max_run_time: str | None = Field(description="HH:MM:SS")
     archive: bool
+    archive_path: str | None = Field(default=None, description="where its outputs go")
+    archive_system: str | None = None
     retries: int
     local_id: str | None
     output_path: str
@@ -129,7 +144,9 @@ class Job(Wire):
     delete_asked: Who | None
     attempt: int
     tag: str | None
+    app_revision: int | None = Field(description="of the app that it ran with; null for a plain command")
     resubmit_of: str | None
+    migrated: list[Migrated]
     containment: str | None
     last_seen: str | None
     details: dict[str, Any]
@@ -177,6 +194,82 @@ class File(Wire):
     format: Literal["raw", "folder"]
     system: str
     links: SelfLink = Field(alias="_links")
+
+
+class Fault(Wire):
+    field: str
+    problem: str
+    expected: str | None = None
+
+
+class AppSummary(Wire):
+    id: str
+    name: str
+    version: str
+    revision: int
+    label: str
+    short_description: str
+    execution_system: str | None
+    is_public: bool = Field(description="the machine's, and not a person's own")
+    available: bool
+    last_modified: str
+    links: SelfLink = Field(alias="_links")
+
+
+class App(AppSummary):
+    """What can be run. `command` is the template of its arguments."""
+
+    long_description: str
+    help_uri: str = Field(alias="helpURI")
+    tags: list[str]
+    owner: str | None
+    digest: str
+    execution_systems: list[str]
+    command: list[str] | None
+    template_path: str | None
+    deployment_path: str | None
+    default_queue: str | None
+    default_node_count: int | None
+    default_processors_per_node: int | None
+    default_memory_per_node: float | None = Field(description="GB")
+    default_max_run_time: str | None = Field(description="HH:MM:SS")
+    archive: bool
+    inputs: list[dict[str, Any]]
+    parameters: list[dict[str, Any]]
+
+
+class Conflict(Wire):
+    """A difference between what a job ran with and what it would run with today."""
+
+    field: str
+    kind: Kind
+    flag: str = Field(description="which of the flags says whether it is ignored")
+    was: Any
+    now: Any
+    problem: str
+    fit: str = Field(description="what ignoring it does")
+    ignored: bool
+
+
+class Plan(Wire):
+    """What a resubmission would come to."""
+
+    would_answer: int = Field(description="the code")
+    message: str | None
+    errors: list[Fault]
+    conflicts: list[Conflict]
+    deferred: list[dict[str, str]] = Field(description="what is left for staging to check")
+    app_revision: int | None
+    request: dict[str, Any]
+    inputs: dict[str, Any] | None
+    parameters: dict[str, Any] | None
+    command: list[str] | None
+
+
+class Resubmitted(Wire):
+    """A job's request as it came, without its environment."""
+
+    model_config = ConfigDict(extra="allow")
 
 
 class Drained(Wire):
@@ -284,14 +377,9 @@ class Doctor(Wire):
     connections: int
 
 
-class Fault(Wire):
-    field: str
-    problem: str
-    expected: str | None = None
-
-
 class Faults(Wire):
     errors: list[Fault]
+    conflicts: list[Conflict] | None = Field(default=None, description="of a resubmission: all of them")
 
 
 class Envelope(Wire, Generic[T]):
@@ -305,4 +393,6 @@ class Error(Wire):
     status: Literal["error"]
     message: str
     version: str
-    result: Faults | None = Field(default=None, description="only where something that was sent is at fault")
+    result: Faults | None = Field(
+        default=None, description="only where something that was sent is at fault, or conflicts"
+    )

@@ -160,6 +160,19 @@ class App(Model):
                     raise Wrong(f"${{{name}}} means nothing here", ", ".join(sorted(known)), "command", place)
 
 
+BUILT_IN = App.model_validate(
+    {
+        "name": "command",
+        "version": "1.0",
+        "label": "A plain command",
+        "shortDescription": "What a job is that names no app: its `command` runs as it is.",
+        "command": ["${command}"],
+        "archive": False,
+        "parameters": [
+            {"id": "command", "value": {"required": True}, "semantics": {"maxCardinality": -1}},
+        ],
+    }
+)
 _SYNONYMS = {"executionSystem": "executionSystems"}
 _OF_DAEMONS = frozenset({"id", "revision", "isPublic", "owner", "uuid", "created", "lastModified", "_links"})
 """What a reply tells of an app, and who sends one back does not have to take out."""
@@ -206,13 +219,13 @@ def of_text(text: str) -> App:
 
 def what_runs(body: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a kept app that says what its jobs execute, apart from their values."""
+    app = of_text(json.dumps(body))
+    of_fields = {
+        field.id: [field.details.model_dump(include=_IN_ARGUMENTS), field.value.order]
+        for field in app.fields()
+    }
     names = ("command", "templatePath", "deploymentPath", "files")
-    fields = [
-        {"id": field["id"], **{name: field.get("details", {}).get(name) for name in _IN_ARGUMENTS}}
-        for part in ("inputs", "parameters")
-        for field in body.get(part, ())
-    ]
-    return {"fields": fields, **{name: body.get(name) for name in names}}
+    return {**{name: body.get(name) for name in names}, "fields": of_fields}
 
 
-_IN_ARGUMENTS = ("argument", "showArgument", "repeatArgument")
+_IN_ARGUMENTS = {"argument", "show_argument", "repeat_argument"}

@@ -68,7 +68,7 @@ def read_one(path: str) -> tuple[App, dict[str, Any]]:
         value = {**value, "deploymentPath": _directory(path, value.get("deploymentPath", ""))}
     app = apps.read(value, document.fault)
     try:
-        return app, apps.body(app, digests(app, _read))
+        return app, apps.body(app, digests(app, content))
     except OSError as error:
         words = f"{error.filename}: {error.strerror}"
         raise Invalid(document.fault((), words, "a file that is there and can be read")) from error
@@ -85,7 +85,8 @@ def digests(app: App, read: Callable[[str, str], bytes]) -> dict[str, str]:
     return {path: hashlib.sha256(read(directory, path)).hexdigest() for path in app.files()}
 
 
-def _read(directory: str, path: str) -> bytes:
+def content(directory: str, path: str) -> bytes:
+    """Of a file that an admin named. Raises OSError, with the file's name."""
     with open(os.open(os.path.join(directory, path), os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError(0, "this is not a regular file", file.name)

@@ -18,7 +18,7 @@ from jobd.errors import Fault, Invalid
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     from jobd.cli.parser import Parser
@@ -44,6 +44,9 @@ OPTIONS = {
 
 
 def arguments(parser: Parser) -> None:
+    app = parser.add_argument_group("in place of a command").add_argument
+    app("--app", metavar="ID", help="run this app (`jobctl apps` lists them), with:")
+    value_arguments(app)
     add = parser.add_argument_group("what the job needs").add_argument
     add("--name", help="up to 64 characters (default: the command's)")
     add("--system", metavar="NAME", help="the execution system (default: the daemon's)")
@@ -70,12 +73,69 @@ def arguments(parser: Parser) -> None:
     )
 
 
+def value_arguments(add: Any) -> None:
+    for option, field, what in (
+        ("--input", "FILE", "a file or URI; again for several"),
+        ("--param", "VALUE", "a value; again for several"),
+    ):
+        add(option, metavar=f"ID={field}", action="append", default=[], help=what)
+
+
 def command_of(options: Namespace) -> list[str]:
     """The command on the command line, if any."""
     words: list[str] = [*options.words, *(options.program or [])]
     if not all(map(is_text, words)):
         raise Invalid("the command is not UTF-8 text, and a request is (put the bytes into a script)")
     return words
+
+
+def wanted(session: Session) -> Request:
+    """The request that the command line makes."""
+    options = session.options
+    command = command_of(options)
+    if not options.app:
+        if options.input or options.param:
+            raise Invalid("a plain command has no inputs and parameters (expected --app)")
+        return plain(session, command)
+    if command:
+        raise Invalid(f"there is a command and an app (expected one of them; {options.app} has --param)")
+    return {"name": options.app[:64], "appId": options.app, **_of_app(options), **fields(options)}
+
+
+def _of_app(options: Namespace) -> Request:
+    """What is said to an app; of the environment only what --env names, since its jobs are to be repeated."""
+    variables = {name: value for name, value in map(_variable, options.env)}
+    found: Request = {"inputs": inputs(options), "parameters": values(options.param, "--param")}
+    return {**found, **({"environment": variables} if variables else {})}
+
+
+def inputs(options: Namespace) -> dict[str, Any]:
+    """Paths count from here; a URI is one."""
+    given = values(options.input, "--input").items()
+    return {name: each(value, absolute_source) for name, value in given}
+
+
+def values(words: list[str], option: str) -> dict[str, Any]:
+    """ID=VALUE, where an ID that comes again has several values."""
+    found: dict[str, Any] = {}
+    for word in words:
+        name, given, value = word.partition("=")
+        if not given or not name:
+            raise Invalid(Fault(f"{option} {word}", "this is not ID=VALUE", f"{option} ID=VALUE"))
+        found.setdefault(name, []).append(value)
+    return {name: several if len(several) > 1 else several[0] for name, several in found.items()}
+
+
+def each(value: object, change: Callable[[str], str]) -> object:
+    """A text, or each text of a list, changed."""
+    if isinstance(value, list):
+        return [each(one, change) for one in value]
+    return change(value) if isinstance(value, str) else value
+
+
+def absolute_source(source: str, base: str = "") -> str:
+    """Unless it is a URI."""
+    return source if "://" in source or not source else os.path.join(base or here(), source)
 
 
 def plain(session: Session, command: list[str]) -> Request:
@@ -124,12 +184,14 @@ def environment(session: Session, of_file: object = None) -> object:
     if of_file is not None and not isinstance(of_file, dict):
         return of_file  # for the daemon to say what is wrong with it
     found |= of_file or {}
-    for word in options.env:
-        name, given, value = word.partition("=")
-        if not given and name not in os.environ:
-            raise Invalid(Fault(f"--env {name}", "there is no such variable here", "NAME=VALUE"))
-        found[name] = value if given else os.environ[name]
-    return found
+    return found | dict(map(_variable, options.env))
+
+
+def _variable(word: str) -> tuple[str, str]:
+    name, given, value = word.partition("=")
+    if not given and name not in os.environ:
+        raise Invalid(Fault(f"--env {name}", "there is no such variable here", "NAME=VALUE"))
+    return name, value if given else os.environ[name]
 
 
 def of_lines(session: Session, path: str) -> Iterator[Request]:
@@ -181,6 +243,12 @@ class JobFile:
         if not isinstance(entry, dict):
             return entry
         request = {**entry, **fields(session.options)}
+        if isinstance(entry.get("inputs"), dict):
+            place = os.path.dirname(absolute(self.path))
+            request["inputs"] = {
+                name: each(value, lambda source: absolute_source(source, place))
+                for name, value in entry["inputs"].items()
+            }
         if "directory" in entry and not session.options.directory and isinstance(entry["directory"], str):
             request["directory"] = os.path.join(os.path.dirname(absolute(self.path)), entry["directory"])
         if "command" in entry:
@@ -207,7 +275,12 @@ def with_options(error: Invalid, options: Namespace) -> Invalid:
     names = {
         field: f"--{option}" for option, field in OPTIONS.items() if getattr(options, option) is not None
     }
-    faults = [
-        Fault(names.get(fault.field, fault.field), fault.problem, fault.expected) for fault in error.faults
-    ]
-    return Invalid(*faults)
+    return Invalid(
+        *(Fault(_option(fault.field, names), fault.problem, fault.expected) for fault in error.faults)
+    )
+
+
+def _option(field: str, names: dict[str, str]) -> str:
+    part, _, name = field.partition(".")
+    option = {"inputs": "--input", "parameters": "--param"}.get(part)
+    return f"{option} {name}" if option and name else names.get(field, field)

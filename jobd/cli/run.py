@@ -32,12 +32,12 @@ LAST_LOOK = 2.0
 
 
 def arguments(parser: Parser, verb: str) -> None:
-    parser.usage = "jobctl run [options] [--] COMMAND .."
+    parser.usage = "jobctl run [options] [--] COMMAND ..\n       jobctl run [options] --app ID"
     request.arguments(parser)
 
 
 def main(session: Session, verb: str) -> int:
-    wanted = request.plain(session, request.command_of(session.options))
+    wanted = request.wanted(session)
     interrupts = Interrupts()
     try:
         job = _submit(session, wanted)

@@ -94,6 +94,8 @@ class Session:
         }
         if isinstance(error, JobdError):
             described["code"] = error.code
+            if error.conflicts:
+                described["conflicts"] = list(error.conflicts)
         if isinstance(error, Invalid):
             described["errors"] = [fault.as_dict() for fault in error.faults]
         return described
@@ -173,9 +175,18 @@ class Session:
 
 
 def explain(error: BaseException) -> list[str]:
+    conflicts = [conflict(one) for one in getattr(error, "conflicts", ())]
     if isinstance(error, Invalid):
-        return [str(fault) for fault in error.faults]
+        return [str(fault) for fault in error.faults] + conflicts
+    if conflicts:
+        return ["not submitted: what would run today differs", *conflicts]
     return str(error).splitlines() or [type(error).__name__]
+
+
+def conflict(one: dict[str, Any]) -> str:
+    """A conflict of a resubmission, as a reply has it, in a line."""
+    way = "" if one.get("ignored") else "if ignored: "
+    return f"{one['field']}: {one['problem']} ({way}{one['fit']})"
 
 
 def quit_quietly() -> None:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from jobd.cli.session import Session
 
 
+MOST_ATTEMPTS = 20
+
+
 def arguments(parser: Parser, verb: str) -> None:
     jobs(parser, default="last")
 
@@ -57,6 +60,8 @@ def _facts(session: Session, job: Job) -> Iterator[tuple[str, str]]:
     yield "status", _status(job)
     yield "reason", str(job.get("reason") or "")
     yield from _ending(job)
+    yield "app", _app(job)
+    yield from _values(job)
     yield "command", _command(job)
     yield "directory", str(job.get("directory") or "")
     yield "stdin", str(job.get("stdin") or "")
@@ -67,7 +72,10 @@ def _facts(session: Session, job: Job) -> Iterator[tuple[str, str]]:
     yield "ended", text.local_time(job.get("endTime"))
     yield "used", _usage(job)
     yield "files", str(job.get("outputPath") or "")
-    yield "again of", str(job.get("resubmitOf") or "")
+    yield "archive", str(job.get("archivePath") or "")
+    yield "again of", _attempts_before(session, job)
+    for did in job.get("migrated") or ():
+        yield "migrated", f"{did['field']}: {did['why']}; {did['done']}"
     yield "held by", _containment(job)
     yield "daemon", str(session.client().host)
 
@@ -93,6 +101,31 @@ def _ending(job: Job) -> Iterator[tuple[str, str]]:
         yield "kill asked", f"by {asked.get('by')}, {text.local_time(asked.get('at'))}"
     if asked := job.get("deleteAsked"):
         yield "delete asked", f"by {asked.get('by')}, {text.local_time(asked.get('at'))}"
+
+
+def _app(job: Job) -> str:
+    revision = job.get("appRevision")
+    return f"{job.get('appId')}, revision {revision}" if revision else ""
+
+
+def _values(job: Job) -> Iterator[tuple[str, str]]:
+    for part, label in (("inputs", "input"), ("parameters", "parameter")):
+        for name, found in (job.get(part) or {}).items():
+            yield label, f"{name} = {word(found)}"
+
+
+def _attempts_before(session: Session, job: Job) -> str:
+    """The job that this one repeats, the one which that one repeats, and so on."""
+    from jobd.errors import NotFound
+
+    chain: list[str] = []
+    try:
+        while (before := job.get("resubmitOf")) and len(chain) < MOST_ATTEMPTS:
+            chain.append(str(before))
+            job = session.client().show(str(before))
+    except NotFound:  # deleted, or somebody else's
+        pass
+    return ", again of ".join(chain)
 
 
 def _command(job: Job) -> str:

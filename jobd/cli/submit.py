@@ -24,7 +24,8 @@ MOST_BYTES = 8 * 1024 * 1024
 
 def arguments(parser: Parser, verb: str) -> None:
     parser.usage = (
-        "jobctl submit [options] [--] COMMAND ..\n       jobctl submit [options] -f FILE | --each FILE"
+        "jobctl submit [options] [--] COMMAND ..\n"
+        "       jobctl submit [options] --app ID | -f FILE | --each FILE"
     )
     source = parser.add_mutually_exclusive_group()
     source.add_argument(
@@ -41,15 +42,15 @@ def arguments(parser: Parser, verb: str) -> None:
 
 def main(session: Session, verb: str) -> int:
     options = session.options
-    command = request.command_of(options)
-    if command and (options.file or options.each):
-        raise Invalid("there is a command and a file (expected one of them)")
+    if (options.file or options.each) and (options.app or request.command_of(options)):
+        what = "an app" if options.app else "a command"
+        raise Invalid(f"there is {what} and a file (expected one of them)")
     if options.file:
         jobs = _submit_file(session)
     elif options.each:
         jobs = _submit_each(session)
     else:
-        jobs = [_submit_command(session, command)]
+        jobs = [_submit_one(session)]
     for job in jobs:
         session.job(job)
     if not options.wait:
@@ -59,8 +60,8 @@ def main(session: Session, verb: str) -> int:
     return exit.first_bad([exit.of_job(until_over(session, job["id"])) for job in jobs])
 
 
-def _submit_command(session: Session, command: list[str]) -> Job:
-    wanted = request.plain(session, command)
+def _submit_one(session: Session) -> Job:
+    wanted = request.wanted(session)
     try:
         return session.client(start=True).submit(**wanted)
     except Invalid as error:

@@ -121,10 +121,13 @@ class Client:
         """Submit a command and wait for its end. Raises TimeoutError; the job goes on then."""
         return self.wait(self.submit(command, **fields)["id"], timeout)
 
-    def resubmit(self, job_id: str, key: str | None = None, **flags: bool) -> Job:
-        """A new job of the same request. Flags: ignoreInputConflicts, ignoreParameterConflicts,
-        preserveNotifications."""
-        return self._change("POST", f"/jobs/v2/{quote(job_id)}/resubmit", flags, key=key)
+    def resubmit(self, job_id: str, key: str | None = None, **fields: Any) -> Job:
+        """A new job of the same request. Flags, true when absent: ignoreInputConflicts,
+        ignoreParameterConflicts, preserveNotifications. inputs and parameters: values in place of the
+        original's. dryRun=True: what would happen, and nothing does.
+
+        Raises Conflict with its `conflicts` when some may not be ignored, Invalid when it cannot be."""
+        return self._change("POST", f"/jobs/v2/{quote(job_id)}/resubmit", fields, key=key)
 
     def _submit(self, request: object, key: str | None) -> Any:
         return self._ask("POST", "/jobs/v2", body=request, key=key or new_key())
@@ -196,7 +199,28 @@ class Client:
         result: Job = self._ask("GET", path, {"timeout": f"{timeout:.3f}"}, timeout=timeout + self.timeout)
         return result
 
+    def apps(self, like: str = "*") -> Iterator[Job]:
+        """Those that you can run, by id; `*` stands for anything."""
+        return self._pages("/apps/v2", {"id": like}, None)
+
+    def app(self, app_id: str) -> Job:
+        """With its inputs and parameters. Raises NotFound."""
+        result: Job = self._ask("GET", f"/apps/v2/{quote(app_id)}")
+        return result
+
     # ---- changing
+
+    def submit_app(self, app: object, dry_run: bool = False) -> Job:
+        """Bring an app of your own into force; dry_run: only see whether it would be taken. Raises Invalid
+        with all faults."""
+        query = {"dryRun": "true"} if dry_run else None
+        result: Job = self._ask("POST", "/apps/v2", query, body=app)
+        return result
+
+    def withdraw_app(self, app_id: str) -> Job:
+        """Your own; jobs that ran with it still know what it was."""
+        result: Job = self._ask("DELETE", f"/apps/v2/{quote(app_id)}")
+        return result
 
     def kill(self, job_id: str) -> Job:
         """End the job and all its processes. The job comes back STOPPED, or as it is, if that takes long
@@ -436,6 +460,8 @@ class Reply:
         message = str(envelope.get("message") or f"the daemon answered with code {self.code}")
         error = _ERRORS[self.code](message) if self.code in _ERRORS else self._other(envelope, message)
         error.code = self.code
+        if isinstance(result := envelope.get("result"), dict):
+            error.conflicts = result.get("conflicts") or ()
         if isinstance(error, Unavailable):
             error.retry_after = _seconds(self.headers.get("retry-after"), error.retry_after)
         return error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from jobd.apps import template
 from jobd.backend import Placed, Ticket
 from jobd.config import System
 from jobd.errors import Unavailable
@@ -28,7 +29,7 @@ def ticket(job: Job, system: System, sent: Mapping[str, str] | None) -> Ticket:
         stderr=job.stderr,
         stdin=job.stdin,
         umask=job.umask,
-        environment={**environment(job.owner, system, sent), **own(job, system)},
+        environment={**_given(job, system, sent), **own(job, system)},
         queue=(queue.mapped_name or queue.name) if queue else job.queue,
         nodes=job.nodes,
         processors=job.processors,
@@ -40,6 +41,14 @@ def ticket(job: Job, system: System, sent: Mapping[str, str] | None) -> Ticket:
         directives=queue.custom_directives if queue else "",
         options=queue.options if queue else {},
     )
+
+
+def _given(job: Job, system: System, sent: Mapping[str, str] | None) -> Mapping[str, str]:
+    """An app's program gets its values as variables too, and always has what a login has: what is sent with
+    such a job is said, not inherited."""
+    if job.app_revision is None:
+        return environment(job.owner, system, sent)
+    return {**environment(job.owner, system, None), **(sent or {}), **template.variables(job)}
 
 
 def environment(owner: str, system: System, sent: Mapping[str, str] | None) -> Mapping[str, str]:

@@ -504,6 +504,14 @@ class Persons:
         found, _ = self._errands.do(identity, "read", order, _FILE_WAIT)
         return [None if content is None else content.encode("latin-1") for content in found]
 
+    def facts(self, user: str, paths: Sequence[str]) -> dict[str, dict[str, Any] | None]:
+        """By path, what `files.facts` has to say of it as that person. Raises Forbidden, Unavailable."""
+        identity = self._identity(user) if paths else None
+        if identity is None:
+            return {path: files.facts(path) for path in paths}
+        found, _ = self._errands.do(identity, "facts", {"paths": list(paths)}, _FILE_WAIT)
+        return dict(found)
+
     def doctor(self) -> dict[str, Any]:
         """How jobs are contained here, why so, and what could escape."""
         link = self._keeper()

@@ -138,6 +138,10 @@ def _read(places: Sequence[tuple[str, str]], limit: int) -> Done:
     return [None if content is None else content.decode("latin-1") for content in found], ()
 
 
+def _facts(paths: Sequence[str]) -> Done:
+    return {path: files.facts(path) for path in paths}, ()
+
+
 def _run(
     argv: Sequence[str], environment: dict[str, str], directory: str, stdin: str, timeout: float
 ) -> Done:
@@ -146,4 +150,10 @@ def _run(
     return {**vars(done), **texts}, ()
 
 
-DEEDS: dict[str, Callable[..., Done]] = {"open": _open, "list": _list, "read": _read, "run": _run}
+DEEDS: dict[str, Callable[..., Done]] = {
+    "open": _open,
+    "list": _list,
+    "read": _read,
+    "facts": _facts,
+    "run": _run,
+}

@@ -15,13 +15,15 @@ from jobd.verbs.request import JobRequest
 class Place:
     system: System
     queue: Queue
+    nodes: int
     processors: int
     memory: int | None
     time_limit: float | None
 
 
-def place(request: JobRequest, settings: Settings, at: str = "") -> Place:
-    """Raises Invalid when no queue can ever take the job, with all the reasons."""
+def place(request: JobRequest, settings: Settings, at: str = "", app_queue: str | None = None) -> Place:
+    """`app_queue`: the queue that its app prefers. Raises Invalid when no queue can ever take the job, with
+    all the reasons."""
     system = _system(request, settings, at)
     if request.batch_queue is not None:
         queue = system.queue(request.batch_queue)
@@ -31,7 +33,7 @@ def place(request: JobRequest, settings: Settings, at: str = "") -> Place:
                 Fault(f"{at}batchQueue", f"{system.id} has no queue {request.batch_queue!r}", known)
             )
         return _fitted(request, system, queue, at)
-    return _first_that_fits(request, system, at)
+    return _first_that_fits(request, system, at, app_queue)
 
 
 def _system(request: JobRequest, settings: Settings, at: str) -> System:
@@ -43,9 +45,10 @@ def _system(request: JobRequest, settings: Settings, at: str) -> System:
     return system
 
 
-def _first_that_fits(request: JobRequest, system: System, at: str) -> Place:
-    """The default queue, else the first that can take it; else what is wrong with the default one."""
-    default = system.default_queue()
+def _first_that_fits(request: JobRequest, system: System, at: str, app_queue: str | None) -> Place:
+    """The app's queue or the default one, else the first that can take it; else what is wrong with the
+    former."""
+    default = system.queue(app_queue or "") or system.default_queue()
     for queue in (default, *(queue for queue in system.queues if queue is not default)):
         try:
             return _fitted(request, system, queue, at)
@@ -58,20 +61,21 @@ def _fitted(request: JobRequest, system: System, queue: Queue, at: str) -> Place
     place = Place(
         system,
         queue,
+        request.node_count or 1,
         request.processors_per_node or queue.default_processors_per_node,
         request.memory_per_node or queue.default_memory_per_node,
         request.max_run_time or queue.default_max_run_time,
     )
-    faults = _beyond_queue(request, place, at) + _beyond_machine(request, place, at)
+    faults = _beyond_queue(place, at) + _beyond_machine(request, place, at)
     if faults:
         raise Invalid(*faults)
     return place
 
 
-def _beyond_queue(request: JobRequest, place: Place, at: str) -> list[Fault]:
+def _beyond_queue(place: Place, at: str) -> list[Fault]:
     queue = place.queue
     limits = (
-        ("nodeCount", request.node_count, queue.max_nodes, str),
+        ("nodeCount", place.nodes, queue.max_nodes, str),
         ("processorsPerNode", place.processors, queue.max_processors_per_node, str),
         ("memoryPerNode", place.memory, queue.max_memory_per_node, format_size),
         ("maxRunTime", place.time_limit, queue.max_requested_time, format_run_time),

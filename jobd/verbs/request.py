@@ -15,12 +15,11 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic.alias_generators import to_camel
 
 from jobd import units
+from jobd.apps.app import COMMAND
+from jobd.apps.fields import plain
 from jobd.errors import Fault, Invalid
 
-COMMAND_APP = "command-1.0"
-"""The built-in app that a plain command is kept as, so that links and resubmission take one path."""
 _SYNONYMS = {"jobName": "name", "softwareName": "appId", "queue": "batchQueue"}
-_HALF_PAIR = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 _THEIR_WORDS = {
     "a valid string": "text (in quotes)",
     "a valid integer": "a whole number",
@@ -31,19 +30,10 @@ _MISSING = {"name": "a name of 1 to 64 characters"}
 _MOST_PROCESSORS = 1_000_000
 
 
-def _plain(value: str) -> str:
-    """Text that a program can be given: U+DC80 to U+DCFF stand for bytes that are not UTF-8, as in Python."""
-    if "\0" in value:
-        raise units.BadUnit("it holds a NUL character", "text without one")
-    if not value.isascii() and _HALF_PAIR.search(value):
-        raise units.BadUnit("it holds half of a surrogate pair", "Unicode text")
-    return value
-
-
 def _utf8(value: str) -> str:
     if not value.isprintable() and any("\ud800" <= character <= "\udfff" for character in value):
         raise units.BadUnit("it is not valid Unicode", "UTF-8 text")
-    return _plain(value)
+    return plain(value)
 
 
 def _absolute(value: str) -> str:
@@ -76,12 +66,6 @@ def _none_yet(value: object) -> object:
     return value
 
 
-def _not_yet(value: bool) -> bool:
-    if value:
-        raise units.BadUnit("this version does not archive yet: outputs stay where they are", "false")
-    return value
-
-
 def _variables(value: Mapping[str, str]) -> Mapping[str, str]:
     for name in value:
         if not name or "=" in name:
@@ -89,7 +73,7 @@ def _variables(value: Mapping[str, str]) -> Mapping[str, str]:
     return value
 
 
-Text = Annotated[str, AfterValidator(_plain)]
+Text = Annotated[str, AfterValidator(plain)]
 Whole = Annotated[int, BeforeValidator(_no_boolean)]
 Count = Annotated[Whole, Field(ge=1, le=_MOST_PROCESSORS)]
 
@@ -104,7 +88,7 @@ class JobRequest(BaseModel):
     command: Annotated[list[Text], Field(min_length=1)] | None = None
     execution_system: str | None = None
     batch_queue: str | None = None
-    node_count: Count = 1
+    node_count: Count | None = None
     processors_per_node: Count | None = None
     memory_per_node: Annotated[int, BeforeValidator(units.parse_memory)] | None = None
     """Bytes inside; on the wire a number is GB, or a text with its unit."""
@@ -117,15 +101,22 @@ class JobRequest(BaseModel):
     umask: Annotated[str, AfterValidator(_octal)] | None = None
     """Of the program; None: 022."""
     environment: Annotated[dict[Text, Text], AfterValidator(_variables)] | None = None
-    inputs: Annotated[Any, BeforeValidator(_none_yet)] = None
-    parameters: Annotated[Any, BeforeValidator(_none_yet)] = None
+    inputs: dict[str, Any] | None = None
+    parameters: dict[str, Any] | None = None
+    """By field of the app: a value, or a list of them (apps/values.py checks them)."""
     notifications: Annotated[Any, BeforeValidator(_none_yet)] = None
     callback_url: Annotated[Any, BeforeValidator(_none_yet)] = None
-    archive: Annotated[bool, AfterValidator(_not_yet)] = False
-    archive_system: Annotated[Any, BeforeValidator(_none_yet)] = None
-    archive_path: Annotated[Any, BeforeValidator(_none_yet)] = None
+    archive: bool | None = None
+    """None: as the app has it; what a plain command leaves stays where it is."""
+    archive_system: str | None = None
+    archive_path: Annotated[str, AfterValidator(_utf8)] | None = None
     archive_on_app_error: bool = True
-    """Agave's clients send it always; without archiving it means nothing yet."""
+    """Also what a job that failed has left."""
+
+    @property
+    def runs_app(self) -> bool:
+        """And not a plain command."""
+        return self.app_id not in (None, COMMAND)
 
 
 def read(body: object, at: str = "") -> JobRequest:
@@ -149,16 +140,35 @@ def _in_one_word(body: dict[str, Any], at: str) -> dict[str, Any]:
 
 
 def _check_what_runs(request: JobRequest, at: str) -> None:
-    if request.app_id not in (None, COMMAND_APP):
-        raise Invalid(
-            Fault(f"{at}appId", f"there is no app {request.app_id!r}", f"{COMMAND_APP}, with a command")
-        )
+    faults = _of_app(request) if request.runs_app else _of_command(request)
+    if faults:
+        raise Invalid(*(Fault(f"{at}{fault.field}", fault.problem, fault.expected) for fault in faults))
+
+
+def _of_app(request: JobRequest) -> list[Fault]:
+    faults = []
+    if request.command is not None:
+        faults.append(Fault("command", f"what runs is the app {request.app_id}", "one of the two"))
+    if request.directory is not None:
+        faults.append(Fault("directory", "a job of an app runs in a directory of its own", "none"))
+    return faults
+
+
+def _of_command(request: JobRequest) -> list[Fault]:
+    """A directory that a person named is only ever entered, so nothing is archived from it."""
+    faults = []
     if request.command is None:
-        raise Invalid(
-            Fault(f"{at}command", "this is missing", 'what to run, as a list: ["python", "run.py"]')
+        faults.append(Fault("command", "this is missing", 'what to run, as a list: ["python", "run.py"]'))
+    elif not request.command[0]:
+        faults.append(Fault("command.0", "the program's name is empty", "a program"))
+    for field in ("inputs", "parameters"):
+        if getattr(request, field):
+            faults.append(Fault(field, "a plain command has none", "nothing, or an appId"))
+    if request.archive and request.directory is not None:
+        faults.append(
+            Fault("archive", "outputs in a directory of yours stay there", "false, or no directory")
         )
-    if not request.command[0]:
-        raise Invalid(Fault(f"{at}command.0", "the program's name is empty", "a program"))
+    return faults
 
 
 def _in_words(details: Any, at: str) -> Fault:

@@ -10,14 +10,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from jobd.errors import Conflict, Fault, Forbidden, Invalid, TooMany
-from jobd.people import known
 from jobd.store import moves, queries
-from jobd.store.job import Job, new_id, slug
+from jobd.store.job import Job
 from jobd.store.tables import dump
 from jobd.store.writer import Transaction
+from jobd.units import shown
+from jobd.verbs.apps import chosen_by
 from jobd.verbs.desk import Caller, Desk
-from jobd.verbs.place import place
-from jobd.verbs.request import COMMAND_APP, JobRequest, read
+from jobd.verbs.draft import Chosen, draft
+from jobd.verbs.request import JobRequest, read
 
 _LONGEST_KEY = 255
 _RETRY_AFTER = 10.0
@@ -41,16 +42,19 @@ async def submit(desk: Desk, caller: Caller, bodies: Sequence[object], key: Key 
         )
     single = len(bodies) == 1
     requests = _read_all(bodies, single)
-    drafts = [_draft(desk, caller, body, request, at) for body, request, at in requests]
-    environments = {digest: text for _, digest, text in drafts if digest}
-    return await keep(desk, caller, [draft for draft, _, _ in drafts], environments, key, "Submitted.")
+    wanted = [request.app_id for _, request, _ in requests if request.app_id and request.runs_app]
+    apps = await chosen_by(desk, caller, wanted)
+    drafts = _draft_all(desk, caller, requests, apps)
+    sent = [_environment(request) for _, request, _ in requests]
+    jobs = [replace(job, environment=digest) for job, (digest, _) in zip(drafts, sent, strict=True)]
+    return await keep(desk, caller, jobs, dict(sent), key, "Submitted.")
 
 
 async def keep(
     desk: Desk,
     caller: Caller,
     drafts: Sequence[Job],
-    environments: Mapping[str, str],
+    environments: Mapping[str | None, str],
     key: Key | None,
     description: str,
 ) -> list[Job]:
@@ -71,13 +75,6 @@ def check_person(desk: Desk, caller: Caller) -> None:
         raise Forbidden(f"no job can run as {caller.name}: {desk.persons.whom()}")
 
 
-def home(caller: Caller) -> str:
-    who = known(caller.name)
-    if who is None:
-        raise Forbidden(f"there is no user {caller.name} on this machine to run jobs as")
-    return who.home
-
-
 def _read_all(bodies: Sequence[object], single: bool) -> list[tuple[dict[str, Any], JobRequest, str]]:
     """Each request with its place in the array; the faults of all of them together."""
     requests: list[tuple[dict[str, Any], JobRequest, str]] = []
@@ -93,47 +90,47 @@ def _read_all(bodies: Sequence[object], single: bool) -> list[tuple[dict[str, An
     return requests
 
 
-def _draft(
-    desk: Desk, caller: Caller, body: dict[str, Any], request: JobRequest, at: str
-) -> tuple[Job, str | None, str]:
-    """A job that is not stored yet, with its environment's digest and text."""
-    where = place(request, desk.settings, at)
-    assert request.command is not None
-    job_id, now = new_id(), time.time()
-    root = where.system.work_root(caller.name, home(caller))
-    workspace = f"{root}/job-{job_id}-{slug(request.name)}"
-    text = "" if request.environment is None else dump(dict(sorted(request.environment.items())))
-    digest = hashlib.sha256(text.encode()).hexdigest() if text else None
-    job = Job(
-        id=job_id,
-        name=request.name,
-        owner=caller.name,
-        app_id=COMMAND_APP,
-        system=where.system.id,
-        queue=where.queue.name,
-        request={name: value for name, value in body.items() if name != "environment"},
-        command=tuple(request.command),
-        directory=request.directory or workspace,
-        workspace=workspace,
-        stdin=request.stdin,
-        environment=digest,
-        nodes=request.node_count,
-        processors=where.processors,
-        memory=where.memory,
-        gpus=request.gpus,
-        time_limit=where.time_limit,
-        priority=request.priority,
-        created=now,
-        updated=now,
-    )
-    return job, digest, text
+def _draft_all(
+    desk: Desk,
+    caller: Caller,
+    requests: Sequence[tuple[dict[str, Any], JobRequest, str]],
+    apps: Mapping[str, Chosen],
+) -> list[Job]:
+    """The jobs; the faults of all of them together."""
+    drafts: list[Job] = []
+    faults: list[Fault | str] = []
+    for body, request, at in requests:
+        try:
+            drafts.append(draft(desk.settings, caller, body, request, _app(request, apps, at), at))
+        except Invalid as error:
+            faults += error.faults
+    if faults:
+        raise Invalid(*faults)
+    return drafts
+
+
+def _app(request: JobRequest, apps: Mapping[str, Chosen], at: str) -> Chosen | None:
+    if not request.runs_app:
+        return None
+    chosen = apps.get(request.app_id or "")
+    if chosen is None:
+        raise Invalid(Fault(f"{at}appId", f"there is no app {shown(request.app_id)}", "one of /apps/v2"))
+    return chosen
+
+
+def _environment(request: JobRequest) -> tuple[str | None, str]:
+    """The digest and text of the environment that came with the request; None: there was none."""
+    if request.environment is None:
+        return None, ""
+    text = dump(dict(sorted(request.environment.items())))
+    return hashlib.sha256(text.encode()).hexdigest(), text
 
 
 def _write(
     tx: Transaction,
     caller: Caller,
     drafts: Sequence[Job],
-    environments: Mapping[str, str],
+    environments: Mapping[str | None, str],
     key: Key | None,
     description: str,
     most: int | None,
@@ -142,6 +139,8 @@ def _write(
         return before
     _check_room(tx, caller, len(drafts), most)
     for digest, text in environments.items():
+        if digest is None:
+            continue
         tx.sql.execute("INSERT OR IGNORE INTO environment (digest, body) VALUES (?, ?)", (digest, text))
     jobs = [replace(job, seq=moves.insert(tx, job, caller.name, description)) for job in drafts]
     if key:
