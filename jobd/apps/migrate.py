@@ -26,6 +26,7 @@ from typing import Any
 
 from jobd.apps.app import App
 from jobd.apps.fields import Declared, Scalar, listed, single, text
+from jobd.apps.values import value as value_of
 from jobd.apps.values import words
 from jobd.errors import Fault
 from jobd.units import BadUnit
@@ -223,20 +224,18 @@ def _with_content(declared: Declared, fit: Fit, content: Content, into: Migratio
 
 def _ask_for(declared: Declared, values: tuple[Scalar, ...], request: dict[str, Any]) -> None:
     """Has the request say these values, as it did, or by leaving them to the default."""
-    if not declared.value.visible:
-        request.pop(declared.id, None)
-    elif declared.id in request and _says(declared, request[declared.id], values):
+    if declared.id in request and _says(declared, request[declared.id], values):
         return
-    elif same(values, declared.default):
+    if same(values, declared.default):
         request.pop(declared.id, None)
     else:
         request[declared.id] = single(declared, values)
 
 
 def _says(declared: Declared, value: object, values: tuple[Scalar, ...]) -> bool:
-    """However it is spelt there."""
+    """However it is spelt there, or left to the default."""
     try:
-        return same(declared.taken(listed(value)), values)
+        return same(value_of(declared, listed(value)), values)
     except BadUnit:
         return False
 
