@@ -70,6 +70,8 @@ def test_the_wheel_has_every_module_and_all_that_goes_with_them(wheel: Path) -> 
         "jobd/backends/contract.py",
         "jobd/examples/jobd.yaml",
         "jobd/examples/systems/local.yaml",
+        "jobd/examples/apps/pyplot.yaml",
+        "jobd/examples/apps/pyplot.py",
         *(f"jobd/systemd/{name}" for name in UNITS),
         *(f"jobd/systemd/user/{name}" for name in UNITS[:3]),
         "jobd/examples/systems/slurm.yaml",

@@ -174,15 +174,19 @@ BUILT_IN = App.model_validate(
     }
 )
 _SYNONYMS = {"executionSystem": "executionSystems"}
-_OF_DAEMONS = frozenset({"id", "revision", "isPublic", "owner", "uuid", "created", "lastModified", "_links"})
-"""What a reply tells of an app, and who sends one back does not have to take out."""
+_OF_DAEMONS = frozenset({"id", "revision", "digest", "isPublic", "owner", "uuid", "lastModified", "_links"})
+"""What a reply tells of an app, and who sends one back does not have to take out; nor what is null there."""
 
 
 def read(value: object, fault: model.ToFault) -> App:
     """An app from plain data. Raises Invalid with every fault, each made by `fault`."""
     if not isinstance(value, dict):
         raise Invalid(fault((), "this is not an app", "a mapping with name, version, command .."))
-    said = {_SYNONYMS.get(key, key): inner for key, inner in value.items() if key not in _OF_DAEMONS}
+    said = {
+        _SYNONYMS.get(key, key): inner
+        for key, inner in value.items()
+        if inner is not None and key not in _OF_DAEMONS
+    }
     try:
         app = App.model_validate(said, by_alias=True, by_name=False)
     except ValidationError as error:

@@ -34,7 +34,7 @@ from jobd.verbs.apps import current
 from jobd.verbs.desk import Caller, Desk, find, find_writable
 from jobd.verbs.draft import Chosen, draft
 from jobd.verbs.request import JobRequest, read
-from jobd.verbs.submit import Key, check_person, keep
+from jobd.verbs.submit import Key, check_person, keep, repeated
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,8 @@ def _number(conflicts: Sequence[Conflict]) -> str:
 async def resubmit(desk: Desk, caller: Caller, job_id: str, wish: Wish, key: Key | None = None) -> Job:
     """The new job. Raises Conflict with all conflicts when some may not be ignored; Invalid when it cannot be
     migrated, or when today's queues cannot take it."""
+    if before := desk.store.query(lambda sql: repeated(sql, caller, key)):
+        return before[0]
     made = await plan(desk, caller, job_id, wish)
     if refusal := made.refusal():
         raise refusal

@@ -36,6 +36,8 @@ async def submit(desk: Desk, caller: Caller, bodies: Sequence[object], key: Key 
     """The new jobs, or those that the same key made before. Raises Invalid (every fault of every request),
     Forbidden, Conflict, TooMany."""
     check_person(desk, caller)
+    if before := desk.store.query(lambda sql: repeated(sql, caller, key)):
+        return before
     if len(bodies) > desk.settings.max_jobs_per_request:
         raise Invalid(
             f"{len(bodies)} jobs in one request (expected at most {desk.settings.max_jobs_per_request})"
@@ -135,7 +137,7 @@ def _write(
     description: str,
     most: int | None,
 ) -> list[Job]:
-    if key and (before := _repeated(tx, caller, key)):
+    if before := repeated(tx.sql, caller, key):
         return before
     _check_room(tx, caller, len(drafts), most)
     for digest, text in environments.items():
@@ -162,14 +164,15 @@ def _check_room(tx: Transaction, caller: Caller, more: int, most: int | None) ->
         )
 
 
-def _repeated(tx: Transaction, caller: Caller, key: Key) -> list[Job] | None:
-    """The jobs that this key made before; None when it is new."""
-    found = queries.request_key(tx.sql, caller.name, key.key)
-    if found is None:
+def repeated(sql: queries.Connection, caller: Caller, key: Key | None) -> list[Job] | None:
+    """The jobs that this key made before; None when it is new. Asked before anything else, too: what was
+    taken once is not refused because an app has changed since."""
+    found = queries.request_key(sql, caller.name, key.key) if key else None
+    if key is None or found is None:
         return None
     digest, ids = found
     if digest != key.digest:
         raise Conflict(
             "this Idempotency-Key came with another request before: use a new key for a new request"
         )
-    return [job for job_id in ids if (job := queries.job(tx.sql, job_id))]
+    return [job for job_id in ids if (job := queries.job(sql, job_id))]
