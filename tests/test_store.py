@@ -22,7 +22,7 @@ from jobd.store import drains, moves, queries
 from jobd.store.connection import APPLICATION_ID, database
 from jobd.store.filesystem import network_file_system
 from jobd.store.store import Store, lock, open_store
-from jobd.store.tables import INSERT, insert_values
+from jobd.store.tables import to_sql
 from tests.stores import add, draft, get
 
 MIGRATIONS = Path(jobd.store.migrations.__file__).parent
@@ -214,10 +214,12 @@ def test_a_store_of_the_first_version_gets_its_jobs_own_priorities(tmp_path):
     older = database(tmp_path / "jobd.db")
     older.pragma("application_id", APPLICATION_ID)
     Runner(older, str(MIGRATIONS)).up("0001_jobs")
+    columns = [row[1] for row in older.execute_sql("PRAGMA table_info(job)") if row[1] != "seq"]
+    insert = f"INSERT INTO job ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
     with older.atomic():
         for request, status in (({"priority": "3"}, "PENDING"), ({}, "STAGED"), ({}, "FINISHED")):
             job = draft(request=request, status=Status(status), priority=13, reason="Waits for free GPUs.")
-            older.execute_sql(INSERT, insert_values(job))
+            older.execute_sql(insert, [to_sql(name, getattr(job, name)) for name in columns])
     older.close()
 
     async def test(store: Store):
