@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, event, given, settings
+from hypothesis import strategies as st
 
 from jobd.errors import Conflict, Forbidden, Invalid, NotFound
 from tests.daemon import RunningDaemon, until
 from tests.people import SystemDaemon, machine, needs_people
 from tests.talk import ask
+from tests.test_migrate import ANY_GIVEN, any_fields
 
 CONFIG = """
 systems:
@@ -357,24 +360,49 @@ def test_what_cannot_be_migrated_is_refused_in_both_modes_with_the_conflicts(ser
     assert served.printed(again) == "c|high|"
 
 
+def happens_as_planned(served: Apps, job_id: str, fields: dict[str, Any]) -> int:
+    """A dry run, then the real one. The code of both."""
+    plan = served.client().resubmit(job_id, **fields, dryRun=True)
+    reply = ask(served.socket, "POST", f"/jobs/v2/{job_id}/resubmit", fields)
+    assert (plan["wouldAnswer"], plan["message"]) == (reply.code, reply.json["message"])
+    if reply.code == 202:
+        new = reply.result
+        assert (new["parameters"], new["command"]) == (plan["parameters"], plan["command"])
+        assert [did["field"] for did in new["migrated"]] == [one["field"] for one in plan["conflicts"]]
+        asked = ask(served.socket, "GET", f"/jobs/v2/{new['id']}/resubmit_request").result
+        assert asked == plan["request"]
+    else:
+        assert plan["errors"] == reply.result["errors"]
+        assert plan["conflicts"] == reply.result.get("conflicts", [])
+    return reply.code
+
+
 def test_a_dry_run_is_what_then_happens(served: Apps) -> None:
     job = served.say("a")
     other_tone(served)
     rows = len(list(served.client().list({})))
-    for fields in ({}, STRICT, {"parameters": {"word": ["x", "y"]}}, {"parameters": {"tone": "x"}}):
-        plan = served.client().resubmit(job["id"], **fields, dryRun=True)
-        reply = ask(served.socket, "POST", f"/jobs/v2/{job['id']}/resubmit", fields)
-        assert (plan["wouldAnswer"], plan["message"]) == (reply.code, reply.json["message"])
-        if reply.code == 202:
-            new = reply.result
-            assert (new["parameters"], new["command"]) == (plan["parameters"], plan["command"])
-            assert [did["field"] for did in new["migrated"]] == [one["field"] for one in plan["conflicts"]]
-            asked = ask(served.socket, "GET", f"/jobs/v2/{new['id']}/resubmit_request").result
-            assert asked == plan["request"]
-        else:
-            assert plan["errors"] == reply.result["errors"]
-            assert plan["conflicts"] == reply.result.get("conflicts", [])
+    wishes = ({}, STRICT, {"parameters": {"word": ["x", "y"]}}, {"parameters": {"tone": "x"}})
+    assert [happens_as_planned(served, job["id"], fields) for fields in wishes] == [202, 409, 202, 400]
     assert len(list(served.client().list({}))) == rows + 2
+
+
+@given(any_fields(), any_fields(), ANY_GIVEN, ANY_GIVEN, st.sampled_from([{}, STRICT]))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_dry_run_is_what_then_happens_with_any_two_apps(
+    shared: Apps, before: Any, now: Any, asked: Any, set_anew: Any, flags: Any
+) -> None:
+    client = shared.client()
+    app = {"name": "any", "version": "1", "command": "true ${a} ${b} ${c}", "archive": False}
+    with_all = [*({"id": name} for name in "abc" if name not in {field["id"] for field in before}), *before]
+    client.submit_app({**app, "parameters": with_all})
+    try:
+        job = client.submit(name="x", appId="any-1", parameters=asked)
+    except Invalid:
+        return
+    without = {**app, "command": "true", "parameters": now}
+    client.submit_app(without)
+    event(str(happens_as_planned(shared, job["id"], flags)))
+    happens_as_planned(shared, job["id"], {**flags, "parameters": set_anew})
 
 
 def test_a_place_that_was_left_open_is_a_conflict_and_one_that_was_asked_for_a_fault(served: Apps) -> None:

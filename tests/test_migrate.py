@@ -13,6 +13,7 @@ from jobd.apps import app as apps
 from jobd.apps import migrate, values
 from jobd.apps.app import App
 from jobd.apps.migrate import Content, Kind, Migration, Old, State
+from jobd.errors import Invalid
 
 NOTHING: dict[str, Any] = {}
 
@@ -212,13 +213,18 @@ def any_field(draw: st.DrawFn, name: str) -> dict[str, Any]:
 
 
 @st.composite
-def any_app(draw: st.DrawFn) -> App:
-    names = draw(st.sets(st.sampled_from(["a", "b", "c"])))
-    fields = [draw(any_field(name)) for name in sorted(names)]
+def any_fields(draw: st.DrawFn) -> list[dict[str, Any]]:
+    """The parameters of some app."""
+    fields = [draw(any_field(name)) for name in sorted(draw(st.sets(st.sampled_from(["a", "b", "c"]))))]
     try:
-        return app_of("parameters", *fields)
-    except apps.Invalid:  # a default that is not one of its field's
-        return app_of("parameters")
+        app_of("parameters", *fields)
+    except Invalid:  # a default that is not one of its field's
+        return []
+    return fields
+
+
+def any_app() -> st.SearchStrategy[App]:
+    return any_fields().map(lambda fields: app_of("parameters", *fields))
 
 
 ANY_GIVEN = st.dictionaries(st.sampled_from(["a", "b", "c"]), GIVEN)
