@@ -5,10 +5,11 @@ A conflict is any difference between what the job ran with and what it would run
 
     HIDDEN       a field that nobody may set, whose default is another one now: today's replaces the old
     ADDED        a field that the job did not have, with a default today: the default is put in
-    INVALID      a value that is not taken any more (type, range, pattern, choices): the default replaces it
+    INVALID      a value that is not taken any more (type, range, pattern, choices): the default replaces it;
+                 or that another type reads as another value: taken so
     CARDINALITY  too few or too many values now: the default replaces them
     REMOVED      a field that the app has not any more: dropped
-    CHANGED      an input whose content is another one now: taken as it is
+    CHANGED      an input of which a source is not as it was: taken as it is now
     VANISHED     an input of which a source is gone: that one is dropped
     APP          the app runs something else with the same values
     PLACE        a system, queue or size that the request left open, and that is another one now
@@ -162,9 +163,13 @@ def _fit(declared: Declared, was: tuple[Any, ...], part: str) -> Fit:
     if not was:
         return _absent(declared, part)
     try:
-        return Fit(declared.taken(was))
+        now = declared.taken(was)
     except BadUnit as wrong:
         return _defaulted(declared, was, part, wrong)
+    if same(was, now):
+        return Fit(now)
+    problem = f"{words(was)} is read as {words(now)} now"
+    return Fit(now, _conflict(part, declared.id, Kind.INVALID, was, now, problem, "taken as it is read now"))
 
 
 def _hidden(declared: Declared, was: tuple[Any, ...], part: str) -> Fit:
@@ -207,7 +212,7 @@ def _with_content(declared: Declared, fit: Fit, content: Content, into: Migratio
     gone = tuple(source for source in fit.values if states[source] is State.VANISHED)
     left = tuple(source for source in fit.values if states[source] is not State.VANISHED)
     if changed:
-        problem = f"the content of {words(changed)} is another one now"
+        problem = f"{words(changed)} is not as it was when the job had it"
         into.conflicts.append(
             _conflict("inputs", declared.id, Kind.CHANGED, changed, changed, problem, "taken as it is now")
         )
