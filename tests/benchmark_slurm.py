@@ -140,10 +140,11 @@ def measure(bench: Bench, tracked: int) -> None:
 def measure_polls(bench: Bench, number: int) -> None:
     say(f"{number} tracked")
     missing = number - bench.count("QUEUED")
-    each = bench.by_jobd(missing)
+    each = bench.by_jobd(missing) if missing > 0 else 0.0
     commands, polls = bench.commands_per_poll()
     print(f"{number} tracked: {commands:.2f} commands per poll, {polls} polls in {_WINDOW:.0f} s")
-    print(f"  the last {missing} of them were submitted at {each:.0f}/s")
+    if missing > 0:
+        print(f"  the last {missing} of them were submitted at {each:.0f}/s")
 
 
 if __name__ == "__main__":
