@@ -62,6 +62,7 @@ def parameter(**changes: Any) -> dict[str, Any]:
         ({"command": "", "templatePath": "run.sh"}, "deploymentPath", "directory"),
         ({"command": "${JOBD_APP_PATH}/x.py"}, "deploymentPath", "directory"),
         ({"colour": "red"}, "colour", "no such option"),
+        ({"executionType": "GPU"}, "executionType", "'CLI' or 'HPC'"),
         ({"defaultMaxRunTime": "1h"}, "defaultMaxRunTime", "HH:MM:SS"),
         ({"defaultNodeCount": 0}, "defaultNodeCount", "greater"),
         ({"inputs": [{"id": "kind"}]}, "parameters.0.id", "another 'kind'"),

@@ -300,6 +300,8 @@ def app(one: Chosen, base: str) -> Json:
         "tags": app.tags,
         "owner": one.revision.owner or None,
         "digest": one.revision.digest,
+        "executionType": app.execution_type,
+        "parallelism": app.parallelism,
         "executionSystems": app.execution_systems,
         "command": app.command or None,
         "templatePath": app.template_path,

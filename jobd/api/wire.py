@@ -224,6 +224,8 @@ class App(AppSummary):
     tags: list[str]
     owner: str | None
     digest: str
+    execution_type: str | None
+    parallelism: str | None
     execution_systems: list[str]
     command: list[str] | None
     template_path: str | None

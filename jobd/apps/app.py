@@ -18,7 +18,7 @@ import os
 import shlex
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, ValidationError, model_validator
 
@@ -87,6 +87,9 @@ class App(Model):
     tags: tuple[str, ...] = ()
     available: Truth = True
     """False: no new jobs."""
+    execution_type: Literal["CLI", "HPC"] | None = None
+    parallelism: Literal["SERIAL", "PARALLEL", "PTHREAD"] | None = None
+    """These two are for people and Agave's clients: where a job goes and what it gets is said below."""
     execution_systems: Annotated[tuple[str, ...], BeforeValidator(_one_or_more)] = ()
     """Where it runs, the first being its default; none: wherever the daemon has a system."""
     command: Annotated[tuple[str, ...], BeforeValidator(_words)] = ()
