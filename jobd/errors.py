@@ -106,5 +106,5 @@ class Down(Unavailable):
 
 
 class Refused(JobdError):
-    """A backend's final word: this job will never be taken. The message is the system's own. Ends the job, is
-    not HTTP."""
+    """A final word: of a backend, in the system's own words, that this job will never be taken; of staging or
+    archiving, that it cannot be done. Ends the job, is not HTTP."""

@@ -2,7 +2,8 @@
 
 The runner (runner.py) is started at the first errand, and again when it has died. Nothing here blocks for
 longer than an errand's limit, and nobody has more than `_MOST_AT_ONCE` of them: a person whose file system
-hangs makes that person wait.
+hangs makes that person wait. Long errands (staging, archiving) are not counted among these; whoever asks for
+one has limits of their own, hears how far it is, and can end it by its Leash.
 """
 
 from __future__ import annotations
@@ -29,6 +30,34 @@ _GRACE = 5
 """Seconds that an errand lives on after we have stopped waiting, since its command may just be ending."""
 
 
+class Leash:
+    """By which a long errand is ended, from any thread."""
+
+    def __init__(self) -> None:
+        self.is_cut = False
+        self._lock = threading.Lock()
+        self._socket: socket.socket | None = None
+
+    def cut(self) -> None:
+        """The call that does the errand raises Unavailable once the errand is gone."""
+        with self._lock:
+            self.is_cut = True
+            if self._socket:
+                self._socket.shutdown(socket.SHUT_WR)
+
+    @contextmanager
+    def tied(self, to: socket.socket) -> Iterator[None]:
+        with self._lock:
+            self._socket = to
+        if self.is_cut:
+            self.cut()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._socket = None
+
+
 class Errands:
     def __init__(self) -> None:
         self._starting = threading.Lock()
@@ -44,21 +73,27 @@ class Errands:
     ) -> tuple[Any, list[int]]:
         """The deed's value, and its descriptors, which are the caller's to close. Raises what the deed
         raises; Unavailable when it did not reply within `limit` seconds."""
-        order = {
-            "identity": identity,
-            "deed": deed,
-            "arguments": arguments,
-            "limit": math.ceil(limit) + _GRACE,
-        }
-        with self._turn(identity[0]), self._sent(json.dumps(order).encode()) as reply:
-            reply.settimeout(limit)
-            try:
-                data, fds, _, _ = socket.recv_fds(reply, 16, 4)
-            except TimeoutError as error:
-                raise Unavailable(f"no answer within {limit:g} s (a file system that hangs?)") from error
-        if not data:
-            raise Unavailable("what was done in the person's name was ended before it could answer")
-        return _value(fds[0]), fds[1:]
+        with self._turn(identity[0]), self._ordered(identity, deed, arguments, limit) as reply:
+            said, fds = _answer(reply, limit)
+        return _value(said), fds
+
+    def do_long(
+        self,
+        identity: Identity | None,
+        deed: str,
+        arguments: Mapping[str, Any],
+        silence: float,
+        told: Callable[[dict[str, Any]], None],
+        leash: Leash,
+    ) -> Any:
+        """The value of a long deed, done as that person; None: as ourselves, in a process of its own all the
+        same. `told` hears how far it is. Raises Unavailable when it says nothing for `silence` seconds."""
+        with self._ordered(identity, deed, arguments, silence) as reply, leash.tied(reply):
+            while True:
+                said, _ = _answer(reply, silence)
+                if "progress" not in said:
+                    return _value(said)
+                told(said["progress"])
 
     def close(self) -> None:
         with self._starting:
@@ -80,13 +115,28 @@ class Errands:
                     del self._under_way[uid]
 
     @contextmanager
+    def _ordered(
+        self, identity: Identity | None, deed: str, arguments: Mapping[str, Any], limit: float
+    ) -> Iterator[socket.socket]:
+        """With the socket for the replies."""
+        order = {
+            "identity": identity,
+            "deed": deed,
+            "arguments": arguments,
+            "limit": math.ceil(limit) + _GRACE,
+        }
+        with self._sent(json.dumps(order).encode()) as reply:
+            yield reply
+
+    @contextmanager
     def _sent(self, order: bytes) -> Iterator[socket.socket]:
         """With the socket for the reply, once a runner has the order."""
         memory = os.memfd_create("jobd-errand")
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with ours:
             try:
-                os.write(memory, order)
+                with open(memory, "wb", closefd=False) as file:
+                    file.write(order)
                 os.lseek(memory, 0, os.SEEK_SET)
                 self._send([memory, theirs.fileno()])
             finally:
@@ -137,12 +187,28 @@ def _start() -> tuple[socket.socket, subprocess.Popen[bytes]]:
     return ours, process
 
 
-def _value(memory: int) -> Any:
+def _answer(reply: socket.socket, limit: float) -> tuple[dict[str, Any], list[int]]:
+    """The next thing that is said, and its descriptors."""
+    reply.settimeout(limit)
+    try:
+        data, fds, _, _ = socket.recv_fds(reply, 16, 4)
+    except TimeoutError as error:
+        raise Unavailable(f"no answer within {limit:g} s (a file system that hangs?)") from error
+    if not data:
+        raise Unavailable("what was done in the person's name was ended before it could answer")
+    return _read(fds[0]), fds[1:]
+
+
+def _read(memory: int) -> dict[str, Any]:
     with open(memory, "rb") as file:
         text = file.read(_MOST_SAID + 1)
     if len(text) > _MOST_SAID:
         raise Unavailable(f"that is more than {_MOST_SAID >> 20} MB")
-    said = json.loads(text)
+    said: dict[str, Any] = json.loads(text)
+    return said
+
+
+def _value(said: dict[str, Any]) -> Any:
     if "error" in said:
         raise _ERRORS[said["error"]](said["message"])
     return said["value"]

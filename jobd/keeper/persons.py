@@ -28,7 +28,7 @@ from typing import Any
 from jobd.errors import Forbidden, Invalid, Refused, Unavailable
 from jobd.keeper import commands, files, ladder, look, orphans, procfs
 from jobd.keeper.commands import Finished
-from jobd.keeper.errands import Errands
+from jobd.keeper.errands import Errands, Leash
 from jobd.keeper.files import Entry
 from jobd.keeper.flight import Flights
 from jobd.keeper.link import Fate, Link
@@ -36,7 +36,7 @@ from jobd.keeper.look import Look, Record
 from jobd.keeper.order import Identity, Order
 from jobd.people import Served, known, person, user_name
 
-__all__ = ["Damaged", "Entry", "Finished", "Look", "Order", "Persons", "Record"]
+__all__ = ["Damaged", "Entry", "Finished", "Leash", "Look", "Order", "Persons", "Record"]
 
 CONTAINMENTS = ("auto", "cgroup", "subreaper", "group")
 LAUNCH_WAIT = 10.0
@@ -44,6 +44,8 @@ LAUNCH_WAIT = 10.0
 _LAUNCH_TRIES = 3
 _FILE_WAIT = 10.0
 """Seconds that a person's file system is given to open a file or list a directory."""
+_SILENCE = 300.0
+"""Seconds that staging, archiving and removing may be silent: a disk may take long over what was written."""
 _COMMAND_GRACE = 5.0
 """Seconds beyond a command's own limit that its end is given to be told."""
 
@@ -511,6 +513,54 @@ class Persons:
             return {path: files.facts(path) for path in paths}
         found, _ = self._errands.do(identity, "facts", {"paths": list(paths)}, _FILE_WAIT)
         return dict(found)
+
+    # a job's own directories
+
+    def stage(
+        self,
+        user: str,
+        workspace: str,
+        job_id: str,
+        plan: Sequence[Mapping[str, Any]],
+        limits: Mapping[str, Any],
+        told: Callable[[dict[str, Any]], None],
+        leash: Leash,
+    ) -> list[dict[str, Any]]:
+        """Bring inputs into the work directory, which is made (see staging.py: lines of the plan, limits, and
+        rows of what was staged). Raises Refused, naming the input, Forbidden, Unavailable."""
+        order = {"path": workspace, "job_id": job_id, "plan": list(plan), "limits": limits}
+        return list(self._do_long(user, "stage", order, told, leash))
+
+    def archive(
+        self,
+        user: str,
+        workspace: str,
+        job_id: str,
+        target: str,
+        before: Sequence[tuple[str, int, float | None]],
+        told: Callable[[dict[str, Any]], None],
+        leash: Leash,
+    ) -> dict[str, Any]:
+        """Put into `target` what the work directory did not have before (see archiving.py, also for what
+        comes back). The work directory stays. Raises Refused in words, Forbidden, Unavailable."""
+        order = {"path": workspace, "job_id": job_id, "target": target, "before": list(before)}
+        return dict(self._do_long(user, "archive", order, told, leash))
+
+    def remove(self, user: str, path: str, job_id: str, leash: Leash) -> bool:
+        """Remove a directory of jobd's own with all that is in it. False: it has not that job's mark, and is
+        as it was. Raises Refused, Forbidden, Unavailable."""
+        order = {"path": path, "job_id": job_id}
+        return bool(self._do_long(user, "remove", order, lambda progress: None, leash))
+
+    def _do_long(
+        self,
+        user: str,
+        deed: str,
+        order: Mapping[str, Any],
+        told: Callable[[dict[str, Any]], None],
+        leash: Leash,
+    ) -> Any:
+        return self._errands.do_long(self._identity(user), deed, order, _SILENCE, told, leash)
 
     def doctor(self) -> dict[str, Any]:
         """How jobs are contained here, why so, and what could escape."""

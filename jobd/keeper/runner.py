@@ -12,11 +12,16 @@ An errand is one packet: a memfd with JSON {"identity", "deed", "arguments", "li
 reply. The reply is one packet too: a memfd with JSON {"value"} or {"error", "message"}, and the descriptors
 that belong to it. A fork that dies closes the socket without a reply; one that hangs (in a file system of the
 person's own making) is ended by an alarm after `limit` seconds.
+
+A long errand (`LONG_DEEDS`) says how far it is before that, in packets of the same kind with {"progress"},
+and has `limit` seconds from one to the next. It ends at once, wherever it is, when the daemon does, or closes
+its way of the socket.
 """
 
 from __future__ import annotations
 
 import base64
+import fcntl
 import gc
 import json
 import os
@@ -24,13 +29,16 @@ import select
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from jobd.errors import JobdError
-from jobd.keeper import commands, files, procfs
+from jobd.keeper import archiving, commands, files, procfs, staging, workspace
 from jobd.keeper.identity import be_ordinary, become
 from jobd.keeper.main import reset_signals
+
+_TELL_EVERY = 0.5
 
 Done = tuple[object, Sequence[int]]
 """A deed's value, as JSON has it, and its descriptors."""
@@ -100,26 +108,72 @@ def _do(channel: socket.socket, order: int, reply: int) -> None:
         signal.alarm(errand["limit"])
         be_ordinary()
         become(errand["identity"])
-        _reply(socket.socket(fileno=reply), *_answer(errand["deed"], errand["arguments"]))
+        answer = _answer_in_time if errand["deed"] in LONG_DEEDS else _answer
+        answer(socket.socket(fileno=reply), errand)
     except BaseException as error:
         sys.excepthook(type(error), error, error.__traceback__)
     finally:
         os._exit(0)
 
 
-def _answer(deed: str, arguments: dict[str, Any]) -> tuple[dict[str, object], Sequence[int]]:
+def _answer(channel: socket.socket, errand: dict[str, Any]) -> None:
     try:
-        value, fds = DEEDS[deed](**arguments)
+        value, fds = DEEDS[errand["deed"]](**errand["arguments"])
     except JobdError as error:
-        return {"error": type(error).__name__, "message": str(error)}, ()
-    return {"value": value}, fds
+        _say(channel, _error(error))
+    else:
+        _say(channel, {"value": value}, fds)
 
 
-def _reply(channel: socket.socket, said: dict[str, object], fds: Sequence[int]) -> None:
+def _answer_in_time(channel: socket.socket, errand: dict[str, Any]) -> None:
+    _end_with(channel)
+    try:
+        value = LONG_DEEDS[errand["deed"]](_Teller(channel, errand["limit"]), **errand["arguments"])
+    except JobdError as error:
+        _say(channel, _error(error))
+    else:
+        _say(channel, {"value": value})
+
+
+def _error(error: JobdError) -> dict[str, object]:
+    return {"error": type(error).__name__, "message": str(error)}
+
+
+def _say(channel: socket.socket, said: dict[str, object], fds: Sequence[int] = ()) -> None:
     memory = os.memfd_create("jobd-reply")
-    os.write(memory, json.dumps(said).encode())
-    os.lseek(memory, 0, os.SEEK_SET)
-    socket.send_fds(channel, [b"!"], [memory, *fds])
+    try:
+        with open(memory, "wb", closefd=False) as file:
+            file.write(json.dumps(said).encode())
+        os.lseek(memory, 0, os.SEEK_SET)
+        socket.send_fds(channel, [b"!"], [memory, *fds])
+    finally:
+        os.close(memory)
+
+
+def _end_with(channel: socket.socket) -> None:
+    """The kernel ends this process when the other end is closed: SIGIO, which nobody handles."""
+    fcntl.fcntl(channel, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(channel, fcntl.F_SETFL, fcntl.fcntl(channel, fcntl.F_GETFL) | os.O_ASYNC)
+    poll = select.poll()
+    poll.register(channel, select.POLLIN | select.POLLRDHUP)
+    if poll.poll(0):
+        os._exit(0)
+
+
+class _Teller:
+    """Called as often as one likes: what is told is the newest of everything, every now and then."""
+
+    def __init__(self, channel: socket.socket, limit: int) -> None:
+        self._channel, self._limit = channel, limit
+        self._news: dict[str, object] = {}
+        self._next = 0.0
+
+    def __call__(self, **news: object) -> None:
+        self._news |= news
+        if (now := time.monotonic()) >= self._next:
+            self._next = now + _TELL_EVERY
+            signal.alarm(self._limit)
+            _say(self._channel, {"progress": self._news})
 
 
 # ---- what can be done
@@ -157,3 +211,11 @@ DEEDS: dict[str, Callable[..., Done]] = {
     "facts": _facts,
     "run": _run,
 }
+
+
+LONG_DEEDS: dict[str, Callable[..., object]] = {
+    "stage": staging.stage,
+    "archive": archiving.archive,
+    "remove": workspace.remove,
+}
+"""Each is called with a way to tell how far it is, and its arguments."""
