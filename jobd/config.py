@@ -222,6 +222,10 @@ class System(Model):
         default_factory=lambda data: 8 if _is_local(data) else 4
     )
     """Calls of the backend at the same time."""
+    transfers: Annotated[Count, Field(le=64)] = 4
+    """Jobs being staged or archived at the same time."""
+    user_transfers: Count = 2
+    """Of one user."""
     poll_interval: Interval = 10.0
     lost_after: Interval | None = 86400.0
     """Seconds of complete answers without a job after which it is LOST; None: never."""
@@ -255,6 +259,17 @@ class System(Model):
         return persons_directory(self.work_dir, owner, home)
 
 
+class Fetch(Model):
+    """Limits of inputs that come over http."""
+
+    idle_timeout: Interval = 60.0
+    """Seconds without an answer, or a byte of it."""
+    total_timeout: Interval = 86400.0
+    max_size: SizeLimit = None
+    """Bytes of one input."""
+    max_redirects: Annotated[Whole, Field(ge=0)] = 5
+
+
 def _default_system(data: Mapping[str, Any]) -> str:
     systems = data.get("systems") or ()
     return next((system.id for system in systems if system.default), systems[0].id if systems else "")
@@ -280,6 +295,9 @@ class Settings(Model):
     """Directories on this machine that inputs (agave://NAME/path) and archiveSystem mean, by name."""
     archive_dir: PersonsDirectory = ""
     """Where outputs are archived that no archiveSystem is named for."""
+    fetch: Fetch = Field(default_factory=Fetch)
+    purge_after: TimeLimit = None
+    """Seconds after which the files of a hidden job are removed; None: never."""
     kill_wait: Duration = 15.0
     """Seconds that the reply to a kill waits for the end."""
     lost_after: Interval | None = 86400.0

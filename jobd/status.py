@@ -6,11 +6,15 @@ exit code, signal, `Condition`, and evidence. A word that nobody can enter yet i
 search may still name it (`KNOWN_WORDS`).
 
     PENDING     acknowledged and on disk; waits here for a quota
+    STAGING_INPUTS  its inputs are being brought into its work directory, or wait for their turn to be
     STAGED      ready; waits here for a free slot
     SUBMITTING  being handed to the backend; the intent and its tag are on disk, so that after a crash it is
                 looked up, not repeated
     QUEUED      the system has it and has not started it
     RUNNING     its first process runs; falls back to QUEUED when a scheduler requeues it
+    CLEANING_UP its program is over; waits for its turn to be archived. How it ended is on record, and decides
+                what it will be
+    ARCHIVING   its outputs are being put into the archive
     PAUSED      held, by a person, in its system's queue, or because only a person can say whether it has run;
                 release returns it to where it was
     FINISHED, FAILED, STOPPED   over; STOPPED means killed
@@ -23,10 +27,13 @@ from enum import StrEnum
 
 class Status(StrEnum):
     PENDING = "PENDING"
+    STAGING_INPUTS = "STAGING_INPUTS"
     STAGED = "STAGED"
     SUBMITTING = "SUBMITTING"
     QUEUED = "QUEUED"
     RUNNING = "RUNNING"
+    CLEANING_UP = "CLEANING_UP"
+    ARCHIVING = "ARCHIVING"
     PAUSED = "PAUSED"
     FINISHED = "FINISHED"
     FAILED = "FAILED"
@@ -34,18 +41,24 @@ class Status(StrEnum):
 
 
 _ENDINGS = (Status.FINISHED, Status.FAILED, Status.STOPPED)
+_ENDED = (Status.CLEANING_UP, *_ENDINGS)
 
 MOVES: dict[Status, tuple[Status, ...]] = {
-    Status.PENDING: (Status.STAGED, Status.SUBMITTING, Status.PAUSED, Status.FAILED, Status.STOPPED),
+    Status.PENDING: (
+        Status.STAGING_INPUTS, Status.STAGED, Status.SUBMITTING, Status.PAUSED, Status.FAILED, Status.STOPPED,
+    ),
+    Status.STAGING_INPUTS: (Status.STAGED, Status.FAILED, Status.STOPPED),
     Status.STAGED: (Status.SUBMITTING, Status.PAUSED, Status.FAILED, Status.STOPPED),
-    Status.SUBMITTING: (Status.STAGED, Status.PAUSED, Status.QUEUED, Status.RUNNING, *_ENDINGS),
-    Status.QUEUED: (Status.RUNNING, Status.PAUSED, *_ENDINGS),
-    Status.RUNNING: (Status.QUEUED, Status.PAUSED, *_ENDINGS),
-    Status.PAUSED: (Status.PENDING, Status.STAGED, Status.QUEUED, Status.RUNNING, *_ENDINGS),
+    Status.SUBMITTING: (Status.STAGED, Status.PAUSED, Status.QUEUED, Status.RUNNING, *_ENDED),
+    Status.QUEUED: (Status.RUNNING, Status.PAUSED, *_ENDED),
+    Status.RUNNING: (Status.QUEUED, Status.PAUSED, *_ENDED),
+    Status.CLEANING_UP: (Status.ARCHIVING,),
+    Status.ARCHIVING: (Status.FINISHED, Status.FAILED),
+    Status.PAUSED: (Status.PENDING, Status.STAGED, Status.QUEUED, Status.RUNNING, *_ENDED),
     Status.FINISHED: (),
     Status.FAILED: (),
     Status.STOPPED: (),
-}
+}  # fmt: skip
 """From each status, where a job can go. The one exception, the correction of a LOST ending, is
 `CORRECTIONS`."""
 
@@ -57,12 +70,17 @@ TERMINAL = frozenset(status for status, onward in MOVES.items() if not onward)
 ACTIVE = frozenset(MOVES) - TERMINAL
 PLACED = frozenset({Status.QUEUED, Status.RUNNING})
 """A backend has it, under a local id."""
+AT_SYSTEM = PLACED | {Status.PAUSED}
+"""What a backend says of it counts; of one that was held before that, it says nothing."""
 WAITING = frozenset({Status.PENDING, Status.STAGED})
 """Nothing outside jobd knows of it yet: it can be stopped or held by a line in the store."""
 
+PUTTING_AWAY = frozenset({Status.CLEANING_UP, Status.ARCHIVING})
+"""Its program is over, and nothing is left to kill."""
+
 KNOWN_WORDS = frozenset(Status) | {
-    "PROCESSING_INPUTS", "STAGING_INPUTS", "STAGING_JOB", "CLEANING_UP", "ARCHIVING", "ARCHIVING_FINISHED",
-    "ARCHIVING_FAILED", "BLOCKED", "KILLED", "HEARTBEAT",
+    "PROCESSING_INPUTS", "STAGING_JOB", "ARCHIVING_FINISHED", "ARCHIVING_FAILED", "BLOCKED", "KILLED",
+    "HEARTBEAT",
 }  # fmt: skip
 """Agave's words that a search may name; those that are not a Status match nothing."""
 
@@ -79,7 +97,9 @@ class Condition(StrEnum):
     KILLED = "KILLED"
     NODE_LOST = "NODE_LOST"
     PREEMPTED = "PREEMPTED"
+    STAGING_FAILED = "STAGING_FAILED"
     LAUNCH_FAILED = "LAUNCH_FAILED"
+    ARCHIVING_FAILED = "ARCHIVING_FAILED"
     LOST = "LOST"
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import time
 
 MB = 1024**2
 GB = 1024**3
@@ -119,3 +120,8 @@ def shown(value: object) -> str:
     """A value as it stands in JSON and YAML, cut short."""
     text = json.dumps(value, default=str, ensure_ascii=False).encode(errors="backslashreplace").decode()
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def format_moment(at: float) -> str:
+    """In this machine's zone."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))

@@ -28,9 +28,8 @@ def quietly(**_: object) -> None:
     pass
 
 
-def item(source: object, name: str = "data", **more: Any) -> dict[str, Any]:
-    path = None if str(source).startswith("http") else str(source)
-    return {"input": "dataset", "source": str(source), "path": path, "name": name, **more}
+def item(source: object, name: str = "data", in_place: bool = False, **more: Any) -> dict[str, Any]:
+    return {"input": "dataset", "source": str(source), "name": name, "inPlace": in_place, **more}
 
 
 def stage(work: Path, *plan: dict[str, Any], **limits: Any) -> list[dict[str, Any]]:

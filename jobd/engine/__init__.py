@@ -11,6 +11,11 @@ that matters lives in memory, so a crash between any two lines is only a turn th
     slots.py      what is free, and who has to wait for it
     handover.py   giving a job to its system, once            (T2)
     poll.py       hearing how jobs are                        (T4)
+    files.py      which jobs' inputs or outputs may be moved now
+    stage.py      bringing inputs in
+    archive.py    putting outputs into the archive
+    transfers.py  what is under way of these two
+    progress.py   how far they are
     decide.py     what a report means for a job: pure
     kill.py       carrying out kills that were asked for      (T6, T7)
     ticket.py     a job as its backend gets it

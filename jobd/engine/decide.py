@@ -72,11 +72,32 @@ def _ended(job: Job, report: Report, now: float) -> Decision | None:
         "missing_for": 0.0,
         **_common(job, report),
     }
+    to = _after(job, condition)
     by = job.kill_asked_by or DAEMON if condition is Condition.KILLED else DAEMON
     words = describe(condition, report)
     if condition is Condition.KILLED and not job.kill_asked_by:
         words = f"Killed, and not through jobd. {report.reason}".strip()
-    return Decision(columns, ending(condition), words, by)
+    return Decision(columns, to, words, by)
+
+
+_ARCHIVED = {
+    Condition.NORMAL,
+    Condition.EXIT_CODE,
+    Condition.SIGNAL,
+    Condition.TIME_LIMIT,
+    Condition.MEMORY_LIMIT,
+    Condition.NODE_LOST,
+    Condition.PREEMPTED,
+}
+"""What is not here has left nothing, was killed by a person, or may run on for all we know (LOST)."""
+
+
+def _after(job: Job, condition: Condition) -> Status:
+    """Where it goes when its program is over; a LOST one that is corrected stays where its files are."""
+    wanted = condition is Condition.NORMAL or job.request.get("archiveOnAppError", True)
+    if job.archive and wanted and condition in _ARCHIVED and not job.over:
+        return Status.CLEANING_UP
+    return ending(condition)
 
 
 def describe(condition: Condition, report: Report) -> str:
@@ -93,7 +114,9 @@ def describe(condition: Condition, report: Report) -> str:
         else "Killed.",
         Condition.NODE_LOST: "The machine went down while it ran.",
         Condition.PREEMPTED: "Ended by its system, for a job that goes first.",
+        Condition.STAGING_FAILED: "Its inputs could not be brought in.",
         Condition.LAUNCH_FAILED: "Could not be started.",
+        Condition.ARCHIVING_FAILED: "Its outputs could not be archived.",
         Condition.LOST: "Nobody can say how it ended.",
     }[condition]
     return f"{words} {report.reason}".strip()

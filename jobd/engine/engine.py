@@ -15,6 +15,7 @@ from jobd.engine.ticket import placed
 from jobd.errors import Conflict, Invalid, Unavailable
 from jobd.figures import Figures
 from jobd.keeper.persons import Persons
+from jobd.status import Status
 from jobd.store import queries
 from jobd.store.job import Job
 from jobd.store.store import Store
@@ -28,9 +29,7 @@ class Engine:
         self._store = store
         self._persons = persons
         self._loop = asyncio.get_running_loop()
-        self._lanes = {
-            one.id: Lane(store, one, self._backend(one), interval(settings, one)) for one in settings.systems
-        }
+        self._lanes = {one.id: self._lane(one, self._backend(one), settings) for one in settings.systems}
 
     async def start(self) -> None:
         for lane in self._lanes.values():
@@ -51,20 +50,29 @@ class Engine:
         backends = {system.id: self._backend(system) for system in settings.systems}
         for system in settings.systems:
             if system.id in self._lanes:
-                self._lanes[system.id].renew(system, backends[system.id], interval(settings, system))
+                pause = interval(settings, system)
+                self._lanes[system.id].renew(system, backends[system.id], pause, settings.fetch)
             else:
-                lane = Lane(self._store, system, backends[system.id], interval(settings, system))
-                self._lanes[system.id] = lane
+                self._lanes[system.id] = self._lane(system, backends[system.id], settings)
                 await turns.start(self._lanes[system.id])
         for name in self._lanes.keys() - backends.keys():
             await self._lanes.pop(name).stop()
+
+    def to_stage(self, system: str) -> None:
+        if system in self._lanes:
+            self._lanes[system].files.set()
 
     def submitted(self, system: str) -> None:
         if system in self._lanes:
             self._lanes[system].bell.set()
 
     def kill_asked(self, job: Job) -> None:
-        if job.system in self._lanes:
+        if job.system not in self._lanes:
+            return
+        if job.status is Status.STAGING_INPUTS:
+            self._lanes[job.system].transfers.cut(job)
+            self._lanes[job.system].files.set()
+        else:
             kill.begin(self._lanes[job.system], job)
 
     def news(self, tag: str) -> None:
@@ -112,6 +120,10 @@ class Engine:
         for lane in self._lanes.values():
             if lane.system.slots is not None:
                 lane.heard(tag)
+
+    def _lane(self, system: System, backend: Backend, settings: Settings) -> Lane:
+        pause = interval(settings, system)
+        return Lane(self._store, system, backend, pause, self._persons, settings.fetch)
 
     def _backend(self, system: System) -> Backend:
         return backend(system, self._persons)

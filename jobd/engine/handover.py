@@ -18,7 +18,7 @@ from jobd.engine.decide import decide
 from jobd.engine.lane import Lane
 from jobd.engine.ticket import ticket
 from jobd.errors import Down, Refused, Unavailable
-from jobd.status import Condition, Status
+from jobd.status import AT_SYSTEM, Condition, Status
 from jobd.store import moves, queries
 from jobd.store.backup import RESTORED
 from jobd.store.job import Job
@@ -103,8 +103,9 @@ async def _take(lane: Lane, job: Job, placed: Placed) -> None:
     if current is None:
         log.warning("%s: %s was resolved by a person while it was handed over", lane.system.id, job.id)
         return
-    if current.over:
+    if current.status not in AT_SYSTEM:
         lane.bell.set()
+        lane.files.set()
         return
     lane.hurry()
     if current.kill_asked:

@@ -38,7 +38,7 @@ async def _carry_out(lane: Lane, job: Job, tag: str) -> None:
 async def _until_over(lane: Lane, job: Job, tag: str) -> None:
     pause = _FIRST_PAUSE
     current: Job | None = job
-    while current is not None and not current.over and current.tag == tag:
+    while current is not None and not current.done and current.tag == tag:
         with lane.store.changes.watch(job.id) as changed:
             try:
                 await lane.ask(lane.backend.kill, placed(current))
@@ -47,6 +47,6 @@ async def _until_over(lane: Lane, job: Job, tag: str) -> None:
             await asyncio.wait([changed], timeout=pause)
         pause = min(pause * 2, _LONGEST_PAUSE)
         current = await lane.store.job(job.id)
-        if current and not current.over:
+        if current and not current.done:
             await poll(lane, {tag})
             current = await lane.store.job(job.id)

@@ -16,11 +16,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from jobd.backend import Backend
-from jobd.config import System
+from jobd.config import Fetch, System
 from jobd.engine.fair import Past
 from jobd.engine.pace import Pace, Sickness
+from jobd.engine.transfers import Transfers
 from jobd.errors import Down, JobdError, Unavailable
 from jobd.figures import Figures
+from jobd.keeper.persons import Persons
 from jobd.store.queries import Line
 from jobd.store.store import Store
 
@@ -50,9 +52,19 @@ class Wanted:
 
 
 class Lane:
-    def __init__(self, store: Store, system: System, backend: Backend, interval: float) -> None:
+    def __init__(
+        self,
+        store: Store,
+        system: System,
+        backend: Backend,
+        interval: float,
+        persons: Persons,
+        fetch: Fetch,
+    ) -> None:
         """`interval`: the most seconds between two sweeps."""
         self.store = store
+        self.persons = persons
+        self.fetch = fetch
         self.system = system
         self.backend = backend
         self.last_answer: float | None = None
@@ -80,6 +92,9 @@ class Lane:
         """Never two polls at once (T9)."""
         self.bell = asyncio.Event()
         """Rung when a job may start: one has come, or a slot is free."""
+        self.files = asyncio.Event()
+        """Rung when there may be something to stage or to archive."""
+        self.transfers = Transfers()
         self.news = asyncio.Event()
         self.hurried = asyncio.Event()
         """Set when the next sweep should come sooner."""
@@ -93,8 +108,9 @@ class Lane:
         self._threads = self._make_threads()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def renew(self, system: System, backend: Backend, interval: float) -> None:
+    def renew(self, system: System, backend: Backend, interval: float, fetch: Fetch) -> None:
         """New settings, for all that begins from now on; what is under way ends as it began."""
+        self.fetch = fetch
         self.pace.interval = interval
         if system == self.system:
             return
@@ -105,6 +121,7 @@ class Lane:
         self._threads, self.submitting = self._make_threads(), self._make_submitting()
         before.shutdown(wait=False)
         self.bell.set()
+        self.files.set()
 
     def _make_threads(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(self.system.concurrency, thread_name_prefix=f"lane-{self.system.id}")
@@ -147,9 +164,9 @@ class Lane:
         self.pace.hurry()
         self.hurried.set()
 
-    def ring_in(self, seconds: float) -> None:
-        """Rings the bell after that time."""
-        asyncio.get_running_loop().call_later(seconds, self.bell.set)
+    def ring_in(self, seconds: float, bell: asyncio.Event | None = None) -> None:
+        """Rings the bell, or that one, after that time."""
+        asyncio.get_running_loop().call_later(seconds, (bell or self.bell).set)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(self._guarded(work))
@@ -185,7 +202,9 @@ class Lane:
         return answer
 
     async def stop(self) -> None:
-        """Ends the turns, not the jobs. Calls of the backend that are under way are left to themselves."""
+        """Ends the turns, not the jobs. Calls of the backend that are under way are left to themselves; what
+        is being staged or archived is ended, for the next daemon to begin again."""
+        self.transfers.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -11,7 +11,7 @@ from jobd.engine.decide import Decided, Decision, absent, decide
 from jobd.engine.lane import Lane
 from jobd.engine.ticket import placed
 from jobd.errors import JobdError
-from jobd.status import Condition
+from jobd.status import AT_SYSTEM, Condition, Status
 from jobd.store import moves, queries
 from jobd.store.job import Job
 from jobd.store.writer import Transaction
@@ -49,6 +49,8 @@ async def _poll(lane: Lane, tags: set[str] | None) -> None:
     over = await lane.store.write(lambda tx: _write(tx, decided)) if decided else 0
     if over:
         lane.bell.set()
+    if any(item.decision.to is Status.CLEANING_UP for item in decided):
+        lane.files.set()
     if tags is None:
         changed = any(item.decision.to for item in decided)
         lane.pace.answered(changed, took)
@@ -75,7 +77,7 @@ def _jobs(sql: queries.Connection, lane: Lane, tags: set[str] | None) -> list[Jo
     if tags is None:
         lost = queries.lost(sql, lane.system.id, time.time() - _CORRECTABLE_FOR)
         return queries.placed(sql, lane.system.id) + lost
-    return [job for job in queries.by_tags(sql, tags) if job.submitted and not job.over]
+    return [job for job in queries.by_tags(sql, tags) if job.submitted and job.status in AT_SYSTEM]
 
 
 def _answered(lane: Lane) -> float:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-from jobd.engine import admit, handover, kill, room
+from jobd.engine import admit, files, handover, kill, room
 from jobd.engine.lane import Lane
 from jobd.engine.poll import forget, poll
 from jobd.errors import JobdError
@@ -29,6 +29,7 @@ async def start(lane: Lane) -> None:
     await _take_up(lane)
     lane.spawn(_sweeps(lane))
     lane.spawn(_at_each(lane, lane.bell, start_waiting))
+    lane.spawn(_at_each(lane, lane.files, move_files))
     lane.spawn(_at_each(lane, lane.news, listen))
 
 
@@ -51,6 +52,11 @@ async def start_waiting(lane: Lane) -> None:
         lane.bell.set()
 
 
+async def move_files(lane: Lane) -> None:
+    """Begins what may be staged or archived now."""
+    await files.begin(lane, await _short_of_room(lane))
+
+
 async def _short_of_room(lane: Lane) -> dict[str, str]:
     """By user, in words. A file system that does not answer holds up nothing but that question."""
     if lane.system.min_free is None:
@@ -64,6 +70,7 @@ async def _short_of_room(lane: Lane) -> dict[str, str]:
 def _look_for_room(lane: Lane) -> dict[str, str]:
     """Runs in a thread of the lane."""
     owners = lane.store.query(lambda sql: {line.owner for line in queries.lines(sql, lane.system.id)})
+    owners |= lane.store.query(lambda sql: queries.owners_of_inputs(sql, lane.system.id))
     return room.short(lane.system, owners)
 
 
@@ -86,6 +93,7 @@ async def sweep(lane: Lane) -> None:
     for job in await lane.store.read(lambda sql: queries.kill_asked(sql, lane.system.id)):
         kill.begin(lane, job)
     lane.bell.set()
+    lane.files.set()
 
 
 async def _sweeps(lane: Lane) -> None:

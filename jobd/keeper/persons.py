@@ -34,9 +34,10 @@ from jobd.keeper.flight import Flights
 from jobd.keeper.link import Fate, Link
 from jobd.keeper.look import Look, Record
 from jobd.keeper.order import Identity, Order
+from jobd.keeper.workspace import is_own
 from jobd.people import Served, known, person, user_name
 
-__all__ = ["Damaged", "Entry", "Finished", "Leash", "Look", "Order", "Persons", "Record"]
+__all__ = ["Damaged", "Entry", "Finished", "Leash", "Look", "Order", "Persons", "Record", "is_own"]
 
 CONTAINMENTS = ("auto", "cgroup", "subreaper", "group")
 LAUNCH_WAIT = 10.0

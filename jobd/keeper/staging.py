@@ -37,16 +37,25 @@ class Item:
 
     input: str
     source: str
-    """As the plan has it."""
-    path: str | None
-    """Where that is on this machine; None: it is a URL."""
+    """An absolute path or a URL."""
     name: str
+    """In the work directory."""
     in_place: bool = False
     sha256: str | None = None
     """Only that content will do."""
 
+    @property
+    def path(self) -> str | None:
+        """None: it is a URL."""
+        return self.source if self.source.startswith("/") else None
+
     def refusal(self, why: object) -> Refused:
         return Refused(f"input {self.input} ({self.source}): {why}")
+
+
+def _item(line: dict[str, Any]) -> Item:
+    """Of the plan as the job has it."""
+    return Item(line["input"], line["source"], line["name"], line["inPlace"], line.get("sha256"))
 
 
 Row = dict[str, Any]
@@ -58,7 +67,7 @@ def stage(
     tell: Tell, path: str, job_id: str, plan: Sequence[dict[str, Any]], limits: dict[str, Any]
 ) -> list[Row]:
     """All of the plan, in that work directory. Raises Refused, naming the input, and Unavailable."""
-    items = [Item(**line) for line in plan]
+    items = [_item(line) for line in plan]
     _check_names(items)
     workspace.make(path, job_id)
     with workspace.held(path), _scratch(path) as scratch:
@@ -156,24 +165,21 @@ class _Stager:
         return _row(item, item.name, got.size, got.sha256, changed, None, got.etag)
 
     def _linked(self, item: Item, to: str, found: os.stat_result) -> Row:
-        assert item.path is not None
         if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
             raise Refused(f"it is {copying.kind(found.st_mode)}")
         digest = self._digest(item) if item.sha256 else None
-        os.symlink(item.path, to)
+        os.symlink(item.source, to)
         return _row(item, item.name, found.st_size, digest, found.st_mtime, found.st_ino)
 
     def _digest(self, item: Item) -> str:
-        assert item.path is not None
-        with copying.opened(item.path) as source:
+        with copying.opened(item.source) as source:
             return copying.digest(source, self._advance)
 
     def _directory(self, item: Item, to: str, found: os.stat_result) -> list[Row]:
         """Its own row first: the size of all its files, and the digest that `sha256sum` over them, in the
         order of their paths, would have."""
-        assert item.path is not None
         os.mkdir(to, 0o700)
-        rows = [row for path, seen in copying.walk(item.path) for row in self._entry(item, to, path, seen)]
+        rows = [row for path, seen in copying.walk(item.source) for row in self._entry(item, to, path, seen)]
         if len(rows) > MOST_FILES:
             raise Refused(f"there are more than {MOST_FILES} files in it (expected fewer, or inPlace)")
         whole = hashlib.sha256()
@@ -187,7 +193,7 @@ class _Stager:
         return [own, *rows]
 
     def _entry(self, item: Item, to: str, path: str, seen: os.stat_result) -> Iterator[Row]:
-        source, name = f"{item.path}/{path}", f"{item.name}/{path}"
+        source, name = f"{item.source}/{path}", f"{item.name}/{path}"
         if stat.S_ISDIR(seen.st_mode):
             os.mkdir(f"{to}/{path}", stat.S_IMODE(seen.st_mode) & 0o777 | stat.S_IRWXU)
         elif stat.S_ISLNK(seen.st_mode):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from itertools import takewhile
 from typing import Any
 
-from jobd.status import TERMINAL, Condition, Status
+from jobd.status import PUTTING_AWAY, TERMINAL, Condition, Status
 
 
 def new_id() -> str:
@@ -116,6 +116,16 @@ class Job:
     @property
     def over(self) -> bool:
         return self.status in TERMINAL
+
+    @property
+    def done(self) -> bool:
+        """Its program is over, or never will run; its outputs may still be on their way."""
+        return self.over or self.status in PUTTING_AWAY
+
+    @property
+    def outputs(self) -> str:
+        """The directory that its outputs are in, logs included."""
+        return self.archive_path if self.archived is not None else self.workspace
 
     @property
     def umask(self) -> int:

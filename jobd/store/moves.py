@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from jobd.status import CORRECTIONS, START, TERMINAL, Condition, Status, can_move
@@ -20,12 +21,16 @@ DAEMON = "jobd"
 
 
 def insert(tx: Transaction, job: Job, by: str, description: str) -> int:
-    """A new job, at the start of its life. Returns its place in the order of submission."""
+    """A new job, at the start of its life: in PENDING, or, if it has inputs, a step further. Returns its place
+    in the order of submission."""
     seq = tx.sql.execute(INSERT, insert_values(job)).lastrowid
     assert seq is not None
     record(tx, seq, START, by, description)
     tx.counts[""] += 1
     tx.changed.append((job.id, job.status))
+    if job.staging and job.status is START:
+        words = "Waits for its turn to get its inputs."
+        move(tx, replace(job, seq=seq), Status.STAGING_INPUTS, words, reason=words)
     return seq
 
 

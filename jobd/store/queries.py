@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from jobd.status import ACTIVE, PLACED, Status
+from jobd.status import ACTIVE, AT_SYSTEM, Status
 from jobd.store.job import Event, Job
 from jobd.store.tables import SELECT, to_event, to_job
 
@@ -20,7 +20,7 @@ _HOLDING = "status IN ('SUBMITTING', 'QUEUED', 'RUNNING')"
 _WAITING = "status IN ('PENDING', 'STAGED')"
 """The same with the index job_line."""
 LARGEST = 2**63 - 1
-_AT_SYSTEM = f"status IN ({', '.join(repr(str(status)) for status in (*sorted(PLACED), Status.PAUSED))})"
+_AT_SYSTEM = f"status IN ({', '.join(repr(str(status)) for status in sorted(AT_SYSTEM))})"
 
 
 def _marks(values: Collection[Any]) -> str:
@@ -90,6 +90,42 @@ def in_line(sql: sqlite3.Connection, system: str, line: Line, most: Most, now: f
         " AND (not_before IS NULL OR not_before <= ?) ORDER BY priority DESC, seq"
     )
     return map(to_job, sql.execute(statement, (system, *line, *most, now)))
+
+
+_MOVING = "status IN ('ARCHIVING', 'CLEANING_UP', 'STAGING_INPUTS')"
+"""The same with the index job_moving."""
+
+
+def to_move(
+    sql: sqlite3.Connection,
+    system: str,
+    busy: Collection[int],
+    enough: Collection[str],
+    full: Collection[str],
+    now: float,
+) -> Job | None:
+    """The next whose inputs or outputs are to be moved, outputs first. None of `busy`, by their seq; none of
+    the owners who have `enough` of them under way; no inputs of those whose disk is `full`."""
+    found = jobs(
+        sql,
+        f"{_MOVING} AND system = ? AND seq NOT IN ({_marks(busy)}) AND owner NOT IN ({_marks(enough)})"
+        f" AND (status <> 'STAGING_INPUTS' OR owner NOT IN ({_marks(full)}))"
+        " AND (not_before IS NULL OR not_before <= ?) ORDER BY status, priority DESC, seq LIMIT 1",
+        (system, *busy, *enough, *full, now),
+    )
+    return found[0] if found else None
+
+
+def inputs_to_end(sql: sqlite3.Connection, system: str) -> list[Job]:
+    """Those whose inputs are being brought in, or wait for that, and that somebody wants ended."""
+    where = f"{_MOVING} AND system = ? AND status = 'STAGING_INPUTS' AND kill_asked IS NOT NULL"
+    return jobs(sql, where, (system,))
+
+
+def owners_of_inputs(sql: sqlite3.Connection, system: str) -> set[str]:
+    """Who waits for inputs there."""
+    statement = f"SELECT DISTINCT owner FROM job WHERE {_MOVING} AND system = ? AND status = 'STAGING_INPUTS'"
+    return {owner for (owner,) in sql.execute(statement, (system,))}
 
 
 def placed(sql: sqlite3.Connection, system: str) -> list[Job]:

@@ -1,7 +1,8 @@
 """Delete means hide: the job is gone from listings and from its routes; record, history and outputs stay.
 Restore brings it back.
 
-An active job is killed first, and hidden in the very transaction in which its end goes on record.
+An active job is killed first, and hidden in the very transaction in which its end goes on record. One whose
+outputs are being archived is hidden at once, and that goes on.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from jobd.verbs.kill import kill
 async def delete(desk: Desk, caller: Caller, job_id: str) -> tuple[Job, bool]:
     """The job, and whether it is hidden; if not, it will be as soon as it is over."""
     job = await find_writable(desk, caller, job_id)
-    if not job.over:
+    if not job.done:
         job, _ = await kill(desk, caller, job_id, delete=True)
-    if job.over and not job.hidden:
+    if job.done and not job.hidden:
         job = await desk.store.write(lambda tx: _hide(tx, job.id, caller))
     return job, job.hidden
 

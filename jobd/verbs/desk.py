@@ -31,6 +31,9 @@ class Caller:
 class Engine(Protocol):
     """What verbs need of the engine: to tell it what was asked for, and to have a word with a backend."""
 
+    def to_stage(self, system: str) -> None:
+        """There may be inputs to bring in."""
+
     def submitted(self, system: str) -> None:
         """There may be jobs to hand over."""
 

@@ -2,7 +2,8 @@
 for the end (T6).
 
 A job that no system has yet is stopped by a line in the store. One that is being handed over is killed when
-it comes out of that (T7). One that is over stays as it ended.
+it comes out of that (T7). One that is over stays as it ended, and so does one whose outputs are being
+archived: there is nothing left to kill.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ async def kill(desk: Desk, caller: Caller, job_id: str, *, delete: bool = False)
     `delete`, it is hidden when it is over."""
     seen = await find_writable(desk, caller, job_id)
     job = await desk.store.write(lambda tx: _ask(tx, seen.id, caller, delete))
-    if not job.over:
+    if not job.done:
         desk.engine.kill_asked(job)
+    if not job.over:
         job = await until_over(desk, job, desk.settings.kill_wait)
     return job, job.over
 
@@ -47,7 +49,7 @@ def _ask(tx: Transaction, job_id: str, caller: Caller, delete: bool) -> Job:
     job = queries.job(tx.sql, job_id)
     assert job is not None, "rows are never removed"
     now = time.time()
-    if job.over:
+    if job.done:
         return job
     wish: dict[str, object] = {}
     if job.kill_asked is None:

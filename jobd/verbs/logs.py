@@ -14,6 +14,7 @@ from pathlib import PurePosixPath
 
 from jobd.errors import Fault, Invalid, NotFound
 from jobd.store.job import Job
+from jobd.verbs import outputs
 from jobd.verbs.desk import Caller, Desk, find
 
 STREAMS = ("stdout", "stderr")
@@ -29,6 +30,7 @@ async def read(desk: Desk, caller: Caller, job_id: str, stream: str, offset: int
     if stream not in STREAMS:
         raise Invalid(Fault("stream", f"there is no log {stream!r}", " or ".join(STREAMS)))
     job = await find(desk, caller, job_id)
+    outputs.check_there(job)
     log = Log(desk, job, job.stdout if stream == "stdout" else job.stderr)
     await asyncio.to_thread(log.start, offset)
     return log
@@ -61,7 +63,7 @@ class Log:
         """All that there is; with `follow`, until the job's end. An empty piece says that nothing came."""
         pause = _SHORTEST
         while True:
-            over = self._job.over
+            over = self._job.done
             if piece := await asyncio.to_thread(self._read):
                 pause = _SHORTEST
                 yield piece
@@ -75,7 +77,7 @@ class Log:
     async def _until_changed(self, seconds: float) -> None:
         with self._desk.store.changes.watch(self._job.id) as changed:
             self._job = await self._desk.store.job(self._job.id) or self._job
-            if not self._job.over:
+            if not self._job.done:
                 await asyncio.wait([changed], timeout=seconds)
 
     def _read(self) -> bytes:
@@ -93,7 +95,7 @@ class Log:
     def _opened(self) -> bool:
         if self._file is None:
             try:
-                self._file = self._desk.persons.open(self._job.owner, self._job.workspace, self._name)
+                self._file = outputs.opened(self._desk, self._job, self._name)
             except NotFound:
                 return False
         return True

@@ -6,11 +6,10 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import datetime
 
 from jobd.status import WAITING, Condition, Status
 from jobd.store.job import Event, Job
-from jobd.units import format_run_time, format_size
+from jobd.units import format_moment, format_run_time, format_size
 from jobd.verbs.desk import Caller, Desk, find
 
 
@@ -41,10 +40,6 @@ def told(desk: Desk, job: Job) -> Job:
     return replace(job, reason=desk.engine.waits(job) or job.reason)
 
 
-def _moment(at: float) -> str:
-    return datetime.fromtimestamp(at).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-
-
 def _sentence(words: str) -> str:
     words = words.strip()
     return words if not words or words[-1] in ".!?" else f"{words}."
@@ -59,17 +54,31 @@ def _waits(job: Job) -> list[str]:
         case Status.QUEUED:
             where = f"{job.system} has it as {job.local_id} and has not started it."
             return [where, _sentence(job.reason)]
+        case Status.STAGING_INPUTS:
+            return ["Its inputs are being brought into its work directory.", _progress(job)]
+        case Status.CLEANING_UP:
+            return [_how(job), "Its outputs wait for their turn to be archived.", _progress(job)]
+        case Status.ARCHIVING:
+            return [_how(job), f"Its outputs are being put into {job.archive_path}.", _progress(job)]
         case Status.PAUSED:
             return [_sentence(job.reason) or "It is held.", "Release lets it go on."]
         case _:
-            since = f" since {_moment(job.started)}" if job.started else ""
+            since = f" since {format_moment(job.started)}" if job.started else ""
             return [f"It runs on {job.system} as {job.local_id}{since}.", _sentence(job.reason)]
+
+
+def _progress(job: Job) -> str:
+    """Of the files that are being moved."""
+    found = job.details.get("progress", {})
+    if trouble := found.get("trouble"):
+        return f"It is tried again: {_sentence(trouble)}"
+    return f"{format_size(found['bytes'])} so far; now {found.get('doing')}." if "bytes" in found else ""
 
 
 def _asked(job: Job) -> list[str]:
     words = []
     if job.kill_asked:
-        words.append(f"{job.kill_asked_by} asked for its end at {_moment(job.kill_asked)}.")
+        words.append(f"{job.kill_asked_by} asked for its end at {format_moment(job.kill_asked)}.")
     if job.delete_asked:
         words.append("It is deleted as soon as it is over.")
     return words
@@ -81,7 +90,7 @@ def _silence(desk: Desk, job: Job) -> list[str]:
     if not trouble:
         return []
     last = desk.engine.last_answer(job.system)
-    news = f"no news since {_moment(last)}" if last else "no news since jobd started"
+    news = f"no news since {format_moment(last)}" if last else "no news since jobd started"
     return [f"{job.system} does not answer, {news}: {_sentence(trouble)}"]
 
 
@@ -106,13 +115,23 @@ _IN_WORDS: Mapping[Condition, Callable[[Job], str]] = {
     Condition.KILLED: lambda job: f"It was killed{_by(job.kill_asked_by)}.",
     Condition.NODE_LOST: lambda job: "The machine that it ran on went down.",
     Condition.PREEMPTED: lambda job: "Its system ended it for a job that goes first.",
+    Condition.STAGING_FAILED: lambda job: "Its inputs could not be brought in, so it did not run.",
     Condition.LAUNCH_FAILED: lambda job: "It could not be started.",
+    Condition.ARCHIVING_FAILED: lambda job: (
+        f"Its outputs could not be archived and are still in {job.workspace}; {_program(job)}."
+    ),
     Condition.LOST: lambda job: "Nobody can say how it ended.",
 }
 
 
 def _how(job: Job) -> str:
     return _IN_WORDS[job.condition or Condition.LOST](job)
+
+
+def _program(job: Job) -> str:
+    if job.signal:
+        return f"its program was ended by {_signal(job.signal)}"
+    return f"its exit code is {job.exit_code}"
 
 
 def _by(person: str | None) -> str:

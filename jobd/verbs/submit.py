@@ -69,6 +69,8 @@ async def keep(
     jobs = await desk.store.write(lambda tx: _write(tx, caller, drafts, environments, key, description, most))
     for system in {job.system for job in jobs}:
         desk.engine.submitted(system)
+    for system in {job.system for job in jobs if job.staging}:
+        desk.engine.to_stage(system)
     return jobs
 
 

@@ -55,6 +55,9 @@ TABLES = (
         PRIMARY KEY (job_seq, path)
     ) WITHOUT ROWID
     """,
+    "CREATE INDEX job_moving ON job (system, status, priority DESC, seq, owner, not_before)"
+    " WHERE status IN ('ARCHIVING', 'CLEANING_UP', 'STAGING_INPUTS')",
+    "CREATE INDEX job_to_purge ON job (updated) WHERE hidden = 1 AND purged IS NULL",
 )
 
 
