@@ -262,7 +262,7 @@ class System(Model):
 class Fetch(Model):
     """Limits of inputs that come over http."""
 
-    idle_timeout: Interval = 60.0
+    idle_timeout: Annotated[Interval, Field(le=240)] = 60.0
     """Seconds without an answer, or a byte of it."""
     total_timeout: Interval = 86400.0
     max_size: SizeLimit = None

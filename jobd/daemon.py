@@ -50,6 +50,7 @@ from jobd.verbs.desk import Desk
 OK, USAGE, HELD, WRONG = 0, 2, 75, 78
 
 _CLEAR_UP_EVERY = 60.0
+_PURGE_EVERY = 3600.0
 _WATCH_EVERY = 5.0
 _CLOCK_STEP = 5.0
 """Seconds by which the wall clock has to leave the monotonic one to count as set."""
@@ -284,6 +285,9 @@ class Daemon:
         if self._settings.upkeep_at:
             hour, minute = self._settings.upkeep_at
             self._timers.add_job(self._look_after_store, CronTrigger(hour=hour, minute=minute))
+        if after := self._settings.purge_after:
+            every = min(max(after / 10, 1.0), _PURGE_EVERY)
+            self._timers.add_job(self._engine.purge, "interval", [after], seconds=every)
 
     async def _look_after_store(self) -> None:
         try:

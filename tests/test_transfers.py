@@ -276,6 +276,66 @@ def test_outputs_and_logs_are_served_at_every_moment(daemon, archive):
     assert hashlib.sha256((archive / "big").read_bytes()).hexdigest() == digest
 
 
+# ---- retention
+
+
+def hidden(daemon: RunningDaemon, archive: Path) -> Job:
+    """A job with outputs in its archive, deleted."""
+    job = daemon.ended(add_job(daemon, "sh", "-c", SCRIPT + "0", archive=archive)["id"])
+    daemon.client().delete(job["id"])
+    return job
+
+
+def test_files_of_deleted_jobs_are_never_removed_unless_that_is_wanted(daemon, archive):
+    job = hidden(daemon, archive)
+    (row,) = daemon.client().purges()
+    assert (row["id"], row["due"], row["directories"]) == (job["id"], None, [str(archive), job["workPath"]])
+    said = daemon.jobctl("purge", "--preview")
+    assert said.returncode == 0
+    assert [job["id"], "never"] == [word for word in said.stdout.split() if word in (job["id"], "never")]
+    assert daemon.jobctl("purge").returncode == 2
+
+
+def test_files_of_deleted_jobs_are_removed_in_time_and_restore_says_so(short_dir, archive):
+    with RunningDaemon(short_dir, CONFIG + "purgeAfter: 1\n") as daemon:
+        merged = short_dir / "used"
+        merged.mkdir()
+        (merged / "theirs").write_text("theirs")
+        other = archive.with_name("kept")
+        kept = daemon.ended(add_job(daemon, "sh", "-c", SCRIPT + "0", archive=other)["id"])
+        given = short_dir / "given"
+        given.mkdir()
+        command = daemon.run("sh", "-c", "echo x > out.txt", directory=str(given))
+        daemon.client().delete(command["id"])
+        jobs = [hidden(daemon, archive), hidden(daemon, merged), command]
+        until(lambda: not list(daemon.client().purges()), what="all are purged")
+        assert not archive.exists()
+        assert not Path(command["outputPath"]).exists()
+        assert (given / "out.txt").exists(), "a directory that was given is only entered"
+        assert (merged / "out.txt").exists(), "it is not jobd's own"
+        assert (merged / "theirs").exists()
+        for job in jobs:
+            restored = daemon.client().restore(job["id"])
+            assert restored["purged"]
+            words = [event["description"] for event in daemon.client().history(job["id"])]
+            assert "Its files are gone" in words[-1]
+            with pytest.raises(NotFound, match="are gone: they were removed on"):
+                list(daemon.client().outputs(job["id"]))
+            with pytest.raises(NotFound, match="are gone"):
+                list(daemon.client().logs(job["id"]))
+        assert str(merged) in words_of(daemon, jobs[1], "PURGED")
+        assert daemon.client().show(kept["id"])["purged"] is None
+        assert (other / "out.txt").exists()
+        daemon.client().delete(jobs[0]["id"])
+        said = daemon.jobctl("restore", jobs[0]["id"])
+        assert "files are gone" in said.stdout + said.stderr
+
+
+def words_of(daemon: RunningDaemon, job: Job, status: str) -> str:
+    events = daemon.client().history(job["id"])
+    return next(event["description"] for event in events if event["status"] == status)
+
+
 # ---- whatever is killed, and whenever
 
 PRODUCE = """

@@ -113,7 +113,9 @@ def whole(job: Job, base: str, settings: Settings, seen: float | None = None) ->
         **({"archivePath": job.archive_path, "archiveSystem": job.archive_system} if job.archive else {}),
         "retries": max(job.attempt - 1, 0),
         "localId": job.local_id,
-        "outputPath": job.workspace,
+        "outputPath": job.outputs,
+        "archived": moment(job.archived),
+        "purged": moment(job.purged),
         "status": job.status,
         "message": message,
         "submitTime": submitted,
@@ -220,6 +222,19 @@ def event(one: Event) -> Json:
         "created": moment(one.created),
         "createdBy": one.created_by,
         "description": one.description,
+    }
+
+
+def purge(job: Job, due: float | None, base: str) -> Json:
+    """`due`: when its files will be removed."""
+    return {
+        "id": job.id,
+        "name": job.name,
+        "owner": job.owner,
+        "deleted": moment(job.updated),
+        "due": moment(due),
+        "directories": job.directories,
+        "_links": _self(job_href(base, job.id)),
     }
 
 

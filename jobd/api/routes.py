@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from jobd.api import actions, apps, jobs, metrics, misc, outputs, systems, wire
+from jobd.api import actions, apps, jobs, metrics, misc, outputs, purges, systems, wire
 from jobd.api.call import MOST_ROWS, Handler
 from jobd.status import KNOWN_WORDS
 from jobd.store import search
@@ -203,6 +203,8 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", f"{_SYSTEM}/drains", systems.drains, "What was drained there, by whom and why", wire.Drain,
           True, _PAGE),
     Route("GET", "/profiles/v2/{username}", systems.profile, "A person; `me` is the caller", wire.Profile),
+    Route("GET", "/purges/v2", purges.list_purges, "Deleted jobs whose files will be removed, and when",
+          wire.Purge, True, _PAGE),
     Route("GET", "/events", jobs.events, "Changes of all jobs that the caller may see, as they happen", None,
           stream="application/x-ndjson"),
     Route("GET", "/healthz", misc.health, "Is it well?", wire.Health, open=True),

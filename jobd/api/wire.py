@@ -98,6 +98,8 @@ class Job(Wire):
     memory_per_node: float | None = Field(description="GB")
     max_run_time: str | None = Field(description="HH:MM:SS")
     archive: bool
+    archived: str | None = Field(description="when all its outputs were in the archive")
+    purged: str | None = Field(description="when its files were removed")
     archive_path: str | None = Field(default=None, description="where its outputs go")
     archive_system: str | None = None
     retries: int
@@ -193,6 +195,18 @@ class File(Wire):
     mime_type: str
     format: Literal["raw", "folder"]
     system: str
+    links: SelfLink = Field(alias="_links")
+
+
+class Purge(Wire):
+    """A deleted job whose files will be removed."""
+
+    id: str
+    name: str
+    owner: str
+    deleted: str
+    due: str | None = Field(description="when they will be; null: never")
+    directories: list[str]
     links: SelfLink = Field(alias="_links")
 
 

@@ -34,6 +34,7 @@ VERBS = {
     "resubmit": ("resubmit", "submit the same again, as a new job"),
     "resolve": ("resolve", "say where a job is that jobd cannot find by itself"),
     "apps": ("apps", "what can be run by name; a job file to start from"),
+    "purge": ("purge", "show of which deleted jobs the files will be removed, and when"),
     "systems": ("systems", "where jobs can run"),
     "queues": ("systems", "the queues of a system; drain and resume them"),
     "doctor": ("doctor", "look for what is wrong with this set-up"),

@@ -33,13 +33,19 @@ def arguments(parser: Parser, verb: str) -> None:
         )
 
 
+def _is_done(verb: str, job: Job) -> bool:
+    """A job whose outputs are being archived is hidden at once."""
+    return job["status"] in TERMINAL or (verb == "delete" and not job.get("visible", True))
+
+
 def main(session: Session, verb: str) -> int:
     def one(job_id: str) -> int:
         job = getattr(session.client(), verb)(job_id)
-        if verb in ("kill", "delete") and job["status"] not in TERMINAL:
+        asked = verb in ("kill", "delete")
+        if asked and not _is_done(verb, job):
             job = _until_over(session, job)
         session.job(job, _note(verb, job))
-        return exit.PARTLY if verb in ("kill", "delete") and job["status"] not in TERMINAL else exit.OK
+        return exit.PARTLY if asked and not _is_done(verb, job) else exit.OK
 
     return session.each(session.options.jobs, one, hidden=verb == "restore", changes=True)
 
@@ -60,6 +66,8 @@ def _until_over(session: Session, job: Job) -> Job:
 def _note(verb: str, job: Job) -> str:
     if verb == "kill" and job["status"] in TERMINAL:
         return "" if job.get("condition") == "KILLED" else "was over already"
-    if verb in ("kill", "delete") and job["status"] not in TERMINAL:
+    if verb in ("kill", "delete") and not _is_done(verb, job):
         return "asked, and not over yet"
+    if verb == "restore" and job.get("purged"):
+        return f"its files are gone: they were removed on {job['purged']}"
     return {"delete": "deleted; restore brings it back"}.get(verb, "")

@@ -272,6 +272,10 @@ class Client:
                 return {**job, "visible": visible == "true"}
         raise error
 
+    def purges(self) -> Iterator[Job]:
+        """Deleted jobs whose files will be removed, what goes first before the others."""
+        return self._pages("/purges/v2", {}, None)
+
     # ---- files
 
     def logs(

@@ -16,6 +16,7 @@ that matters lives in memory, so a crash between any two lines is only a turn th
     archive.py    putting outputs into the archive
     transfers.py  what is under way of these two
     progress.py   how far they are
+    retention.py  removing the files of jobs that were hidden long ago
     decide.py     what a report means for a job: pure
     kill.py       carrying out kills that were asked for      (T6, T7)
     ticket.py     a job as its backend gets it

@@ -11,6 +11,7 @@ from jobd.config import Settings, System
 from jobd.engine import kill, turns
 from jobd.engine.admit import why
 from jobd.engine.lane import Lane
+from jobd.engine.retention import Retention
 from jobd.engine.ticket import placed
 from jobd.errors import Conflict, Invalid, Unavailable
 from jobd.figures import Figures
@@ -29,6 +30,7 @@ class Engine:
         self._store = store
         self._persons = persons
         self._loop = asyncio.get_running_loop()
+        self._retention = Retention(store, persons)
         self._lanes = {one.id: self._lane(one, self._backend(one), settings) for one in settings.systems}
 
     async def start(self) -> None:
@@ -37,6 +39,7 @@ class Engine:
 
     async def stop(self) -> None:
         """The turns end; the jobs run on."""
+        self._retention.close()
         await asyncio.gather(*(lane.stop() for lane in self._lanes.values()))
 
     async def reload(self, settings: Settings) -> None:
@@ -115,6 +118,10 @@ class Engine:
     async def clear_up(self) -> None:
         for lane in self._lanes.values():
             await turns.clear_up(lane)
+
+    async def purge(self, after: float) -> None:
+        """Removes the files of jobs hidden for longer than so many seconds."""
+        await self._retention.purge(after)
 
     def _heard(self, tag: str) -> None:
         for lane in self._lanes.values():

@@ -118,7 +118,7 @@ def _fill(
             builder.add(name, found)
     builder.finish()
     said = {"files": builder.files, "more": builder.more, "left": builder.left}
-    _write_record(f"{build}/{MARK}", f"{job_id}\n{json.dumps(said)}\n")
+    _write_record(f"{build}/{MARK}", f"{job_id}\n{json.dumps(said)}\n".encode())
 
 
 class _Builder:
@@ -244,8 +244,8 @@ def _above(name: str) -> Iterator[str]:
 def _record(directory: str, job_id: str) -> dict[str, Any] | None:
     """Of a complete archive of that job, there or on its way."""
     try:
-        with open(f"{directory}/{MARK}", encoding="ascii", errors="replace") as file:
-            if file.readline().rstrip("\n") != job_id:
+        with open(f"{directory}/{MARK}", "rb") as file:
+            if file.readline().rstrip(b"\n") != job_id.encode():
                 return None
             said: dict[str, Any] = json.loads(file.readline())
             return said
@@ -253,11 +253,11 @@ def _record(directory: str, job_id: str) -> dict[str, Any] | None:
         return None
 
 
-def _write_record(path: str, text: str) -> None:
+def _write_record(path: str, content: bytes) -> None:
     part = f"{path}-part"
-    with open(part, "w", encoding="ascii") as file:
+    with open(part, "wb") as file:
         os.fchmod(file.fileno(), 0o600)
-        file.write(text)
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
     os.rename(part, path)

@@ -8,6 +8,7 @@ else from the start. What no second try can mend is Refused. Proxies are those o
 
 from __future__ import annotations
 
+import encodings.idna  # noqa: F401 - of host names; later, as the person, we may not be able to read it
 import hashlib
 import http.client
 import os

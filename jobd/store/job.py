@@ -128,6 +128,12 @@ class Job:
         return self.archive_path if self.archived is not None else self.workspace
 
     @property
+    def directories(self) -> tuple[str, ...]:
+        """jobd's own among the person's, which may have been removed already."""
+        archive = (self.archive_path,) if self.archived is not None else ()
+        return (*archive, self.workspace)
+
+    @property
     def umask(self) -> int:
         return int(self.request.get("umask") or "022", 8)
 

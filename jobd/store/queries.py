@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from jobd.status import ACTIVE, AT_SYSTEM, Status
+from jobd.status import ACTIVE, AT_SYSTEM, TERMINAL, Status
 from jobd.store.job import Event, Job
 from jobd.store.tables import SELECT, to_event, to_job
 
@@ -126,6 +126,21 @@ def owners_of_inputs(sql: sqlite3.Connection, system: str) -> set[str]:
     """Who waits for inputs there."""
     statement = f"SELECT DISTINCT owner FROM job WHERE {_MOVING} AND system = ? AND status = 'STAGING_INPUTS'"
     return {owner for (owner,) in sql.execute(statement, (system,))}
+
+
+_OVER = ", ".join(repr(str(status)) for status in sorted(TERMINAL))
+_PURGEABLE = f"hidden = 1 AND purged IS NULL AND status IN ({_OVER})"
+
+
+def to_purge(sql: sqlite3.Connection, before: float, limit: int) -> list[Job]:
+    """Jobs that have been hidden since before that time, and have their files."""
+    return jobs(sql, f"{_PURGEABLE} AND updated < ? ORDER BY updated LIMIT ?", (before, limit))
+
+
+def hidden(sql: sqlite3.Connection, owner: str | None, limit: int, offset: int) -> list[Job]:
+    """The same, whenever that was; of one owner or of all."""
+    where = f"{_PURGEABLE} AND (? IS NULL OR owner = ?) ORDER BY updated, seq LIMIT ? OFFSET ?"
+    return jobs(sql, where, (owner, owner, limit, offset))
 
 
 def placed(sql: sqlite3.Connection, system: str) -> list[Job]:

@@ -1,5 +1,5 @@
 """Delete means hide: the job is gone from listings and from its routes; record, history and outputs stay.
-Restore brings it back.
+Restore brings it back, and says so where its files have been removed meanwhile.
 
 An active job is killed first, and hidden in the very transaction in which its end goes on record. One whose
 outputs are being archived is hidden at once, and that goes on.
@@ -11,6 +11,7 @@ from jobd.errors import Conflict
 from jobd.store import moves, queries
 from jobd.store.job import Job
 from jobd.store.writer import Transaction
+from jobd.units import format_moment
 from jobd.verbs.desk import Caller, Desk, find_writable
 from jobd.verbs.kill import kill
 
@@ -45,5 +46,8 @@ def _show(tx: Transaction, job_id: str, caller: Caller) -> Job:
     if not job.hidden:
         raise Conflict(f"job {job_id} is not hidden: there is nothing to restore")
     moves.change(tx, job, hidden=False, delete_asked=None, delete_asked_by=None)
-    moves.record(tx, job.seq, "RESTORED", caller.name, "Back in listings.")
+    words = "Back in listings."
+    if job.purged is not None:
+        words += f" Its files are gone: they were removed on {format_moment(job.purged)}."
+    moves.record(tx, job.seq, "RESTORED", caller.name, words)
     return queries.job(tx.sql, job_id) or job
