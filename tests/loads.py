@@ -10,10 +10,11 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from jobd import status
 from jobd.client import Client
 from jobd.client.wire import dial
 
-ACTIVE = "PENDING,STAGED,SUBMITTING,QUEUED,RUNNING,PAUSED"
+ACTIVE = ",".join(sorted(status.ACTIVE))
 NO_OP = ["/bin/true"]
 
 

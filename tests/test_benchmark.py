@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests import benchmark
+from tests import benchmark, benchmark_files
 
 TINY = benchmark.Sizes(
     rounds=1, floor=3, one_by_one=3, bulk=4, by_many=5, latencies=2, kills=1, deaf_kills=1, idle_seconds=0.1,
@@ -47,3 +47,10 @@ def test_the_table_and_the_json_have_every_row(
     assert all(row.what in printed for row in report.rows)
     benchmark.main(["--json", "--quick"])
     assert len(json.loads(capsys.readouterr().out)["rows"]) == len(report.rows)
+
+
+def test_files_have_their_rows(capsys: pytest.CaptureFixture[str]) -> None:
+    benchmark_files.main(["--megabytes", "1", "--many", "3", "--rounds", "1"])
+    printed = capsys.readouterr().out
+    for words in ("staged: one file of 1 MB", "staged: 3 files", "archived: one file"):
+        assert words in printed

@@ -131,8 +131,8 @@ def test_staging_again_leaves_what_the_second_time_has_brought(tmp_path, work):
     stage(work, *plan)
     (tmp_path / "directory/old").rename(tmp_path / "directory/new")
     (tmp_path / "file").write_text("new")
-    (work / ".jobd-staging").mkdir()
-    (work / ".jobd-staging/1").write_text("half")
+    (work / ".jobd.staging").mkdir()
+    (work / ".jobd.staging/1").write_text("half")
     stage(work, *plan)
     assert [path.name for path in (work / "d").iterdir()] == ["new"]
     assert (work / "f").read_text() == "new"
@@ -165,7 +165,7 @@ def test_what_cannot_be_staged_is_named(tmp_path, work, words):
     assert names(work) == set()
 
 
-@pytest.mark.parametrize("name", ["../out", "/abs", "a/../../b", "", ".", ".jobd", ".jobd-staging/1", "a\0b"])
+@pytest.mark.parametrize("name", ["../out", "/abs", "a/../../b", "", ".", ".jobd", ".jobd.staging/1", "a\0b"])
 def test_a_name_that_climbs_out_or_is_jobds_own_is_refused(tmp_path, work, name):
     (tmp_path / "source").write_text("x")
     with pytest.raises(Refused, match="input dataset"):
@@ -350,7 +350,7 @@ def test_an_errand_ends_when_its_leash_is_cut(errands, server, work):
     later.leash.cut()
     later.join(5)
     assert "ended before it could answer" in later.outcome
-    assert names(work) == {".jobd-staging"}
+    assert names(work) == {".jobd.staging"}
     cut = Later(errands, "stage", order(work, item(server.url("/file"))))
     cut.leash.cut()  # at whatever moment
     cut.join(5)

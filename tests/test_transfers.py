@@ -197,6 +197,21 @@ def test_what_a_job_has_made_goes_to_its_archive(daemon, archive, short_dir):
     assert b"".join(client.download(job["id"], "plots/a.svg")) == b"svg\n"
 
 
+def test_names_that_are_no_utf8(daemon, archive, short_dir):
+    (short_dir / "source").mkdir()
+    (short_dir / os.fsdecode(b"source/in-\xff")).write_text("in")
+    script = "cat data/*; echo out > \"$(printf 'out-\\377')\""
+    plan = (item(short_dir / "source"),)
+    ended = daemon.ended(add_job(daemon, "sh", "-c", script, staging=plan, archive=archive)["id"])
+    assert (ended["status"], ended["exitCode"]) == ("FINISHED", 0), ended
+    assert os.fsdecode(b"data/in-\xff") in {one.name for one in staged_of(daemon, ended["id"])}
+    assert os.fsdecode(b"out-\xff") in {one.path for one in outputs_of(daemon, ended["id"])}
+    assert (archive / os.fsdecode(b"out-\xff")).read_text() == "out\n"
+    os.mkfifo(short_dir / os.fsdecode(b"source/pipe-\xff"))
+    failed = daemon.ended(add_job(daemon, staging=plan)["id"])
+    assert "\\udcff' in it is a FIFO" in failed["message"]
+
+
 def test_failed_runs_are_archived_too_unless_that_is_not_wanted(daemon, archive):
     job = daemon.ended(add_job(daemon, "sh", "-c", SCRIPT + "3", archive=archive)["id"])
     assert (job["status"], job["exitCode"], job["condition"]) == ("FAILED", 3, "EXIT_CODE")

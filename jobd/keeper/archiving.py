@@ -28,7 +28,7 @@ from typing import Any
 from jobd.errors import Refused, Unavailable
 from jobd.keeper import copying, workspace
 from jobd.keeper.child import MARK
-from jobd.keeper.workspace import OWN, Tell
+from jobd.keeper.workspace import Tell
 
 MOST_RECORDED = 100_000
 """Files whose digests are kept; more of them are archived all the same."""
@@ -53,7 +53,7 @@ def _archived(target: str, job_id: str) -> dict[str, Any] | None:
     """What was archived, if all of it is in its place already."""
     if record := _record(target, job_id):
         return record
-    inside = f"{target}/{OWN}{job_id}"
+    inside = f"{target}/{MARK}-{job_id}"
     if record := _record(inside, job_id):
         _merge(inside, target)
     return record
@@ -67,7 +67,7 @@ def _archive(
     _check_apart(path, target)
     with workspace.held(path):
         merge = _is_used(target)
-        build = f"{target if merge else os.path.dirname(target)}/{OWN}{job_id}"
+        build = f"{target if merge else os.path.dirname(target)}/{MARK}-{job_id}"
         os.makedirs(build, 0o700, exist_ok=True)
         try:
             if not _record(build, job_id):

@@ -136,7 +136,8 @@ def _answer_in_time(channel: socket.socket, errand: dict[str, Any]) -> None:
 
 
 def _error(error: JobdError) -> dict[str, object]:
-    return {"error": type(error).__name__, "message": str(error)}
+    """File names that are no UTF-8 are shown somehow: the words go into the store."""
+    return {"error": type(error).__name__, "message": str(error).encode(errors="backslashreplace").decode()}
 
 
 def _say(channel: socket.socket, said: dict[str, object], fds: Sequence[int] = ()) -> None:

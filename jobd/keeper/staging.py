@@ -24,8 +24,9 @@ from typing import Any
 
 from jobd.errors import Invalid, Refused, Unavailable
 from jobd.keeper import copying, files, workspace
+from jobd.keeper.child import MARK
 from jobd.keeper.fetch import Limits, fetch
-from jobd.keeper.workspace import OWN, Tell
+from jobd.keeper.workspace import Tell
 
 MOST_FILES = 100_000
 """In one directory that is an input: each has its digest in the record."""
@@ -80,7 +81,7 @@ def stage(
 @contextmanager
 def _scratch(path: str) -> Iterator[str]:
     """Where things are while they are made, within the work directory: what a former try left goes first."""
-    scratch = f"{path}/{OWN}staging"
+    scratch = f"{path}/{MARK}.staging"
     shutil.rmtree(scratch, ignore_errors=True)
     os.mkdir(scratch, 0o700)
     try:
@@ -187,7 +188,9 @@ class _Stager:
             line = f"{row['sha256']}  {row['name'].removeprefix(item.name)[1:]}\n"
             whole.update(os.fsencode(line))
         os.chmod(to, stat.S_IMODE(found.st_mode) & 0o777 | stat.S_IRWXU)
-        copying.sync_directory(to)
+        for *_, fd in os.fwalk(to):
+            self._advance(0)
+            os.fsync(fd)
         size = sum(row["size"] for row in rows)
         own = _row(item, item.name, size, whole.hexdigest(), found.st_mtime, found.st_ino)
         return [own, *rows]
@@ -218,11 +221,12 @@ class _Stager:
     def _put(self, made: str, into: str, parts: list[str]) -> None:
         """Under its name, in place of what a former try has put there."""
         name = "/".join(parts)
-        if len(parts) > 1:
-            os.makedirs(f"{into}/{'/'.join(parts[:-1])}", exist_ok=True)
+        above = "/".join((into, *parts[:-1]))
+        os.makedirs(above, exist_ok=True)
         if os.path.lexists(f"{into}/{name}"):
             os.rename(f"{into}/{name}", self._new_name())
         os.rename(made, f"{into}/{name}")
+        copying.sync_directory(above)
 
 
 def _row(

@@ -20,13 +20,12 @@ from jobd.keeper.child import MARK
 Tell = Callable[..., None]
 """Says how far it is, by keyword, now and then."""
 
-OWN = f"{MARK}-"
-"""How the names of jobd's other own entries begin, at the top of such a directory."""
 _PATIENCE = 5.0
 
 
 def is_own(name: str) -> bool:
-    return name == MARK or name.startswith(OWN)
+    """At the top of such a directory: the mark, and what else begins like it."""
+    return name.startswith(MARK)
 
 
 def make(path: str, job_id: str) -> None:
