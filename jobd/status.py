@@ -6,7 +6,8 @@ exit code, signal, `Condition`, and evidence. A word that nobody can enter yet i
 search may still name it (`KNOWN_WORDS`).
 
     PENDING     acknowledged and on disk; waits here for a quota
-    STAGING_INPUTS  its inputs are being brought into its work directory, or wait for their turn to be
+    STAGING_INPUTS  its inputs are being brought into its work directory, or wait for their turn; a job that
+                has none is never here, and one that has some is never in PENDING for longer than a moment
     STAGED      ready; waits here for a free slot
     SUBMITTING  being handed to the backend; the intent and its tag are on disk, so that after a crash it is
                 looked up, not repeated
@@ -47,14 +48,16 @@ MOVES: dict[Status, tuple[Status, ...]] = {
     Status.PENDING: (
         Status.STAGING_INPUTS, Status.STAGED, Status.SUBMITTING, Status.PAUSED, Status.FAILED, Status.STOPPED,
     ),
-    Status.STAGING_INPUTS: (Status.STAGED, Status.FAILED, Status.STOPPED),
+    Status.STAGING_INPUTS: (Status.STAGED, Status.PAUSED, Status.FAILED, Status.STOPPED),
     Status.STAGED: (Status.SUBMITTING, Status.PAUSED, Status.FAILED, Status.STOPPED),
     Status.SUBMITTING: (Status.STAGED, Status.PAUSED, Status.QUEUED, Status.RUNNING, *_ENDED),
     Status.QUEUED: (Status.RUNNING, Status.PAUSED, *_ENDED),
     Status.RUNNING: (Status.QUEUED, Status.PAUSED, *_ENDED),
     Status.CLEANING_UP: (Status.ARCHIVING,),
     Status.ARCHIVING: (Status.FINISHED, Status.FAILED),
-    Status.PAUSED: (Status.PENDING, Status.STAGED, Status.QUEUED, Status.RUNNING, *_ENDED),
+    Status.PAUSED: (
+        Status.PENDING, Status.STAGING_INPUTS, Status.STAGED, Status.QUEUED, Status.RUNNING, *_ENDED,
+    ),
     Status.FINISHED: (),
     Status.FAILED: (),
     Status.STOPPED: (),

@@ -164,8 +164,11 @@ def test_so_many_at_a_time_and_so_many_of_one_user(daemon, server):
     until(lambda: sum(path == "/drips" for path, _ in server.visits) == 3, what="three are under way")
     Event().wait(0.5)  # sweeps go by
     statuses = [daemon.client().show(job["id"])["status"] for job in jobs]
-    assert sorted(statuses) == ["PENDING"] * 2 + ["STAGING_INPUTS"] * 3
-    assert daemon.client().kill(jobs[statuses.index("STAGING_INPUTS")]["id"])["status"] == "STOPPED"
+    assert statuses == ["STAGING_INPUTS"] * 5
+    assert sum(path == "/drips" for path, _ in server.visits) == 3
+    assert "its turn" in daemon.client().show(jobs[4]["id"])["message"]
+    assert daemon.client().kill(jobs[4]["id"])["status"] == "STOPPED", "though nobody is at it"
+    assert daemon.client().kill(jobs[0]["id"])["status"] == "STOPPED"
     until(lambda: sum(path == "/drips" for path, _ in server.visits) == 4, what="the next one has its turn")
     for job in jobs:
         daemon.client().kill(job["id"])

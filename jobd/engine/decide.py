@@ -86,6 +86,7 @@ _ARCHIVED = {
     Condition.SIGNAL,
     Condition.TIME_LIMIT,
     Condition.MEMORY_LIMIT,
+    Condition.LOG_LIMIT,
     Condition.NODE_LOST,
     Condition.PREEMPTED,
 }

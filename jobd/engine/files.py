@@ -51,9 +51,9 @@ def _choose(tx: Transaction, system: str, room: Room, full: Collection[str], now
     chosen = [job for job in queries.inputs_to_end(tx.sql, system) if job.seq not in room.busy]
     for job in chosen:
         room.take(job)
-    while room.left > 0 and (job := queries.to_move(tx.sql, system, room.busy, room.enough, full, now)):
-        room.take(job)
-        chosen.append(_begun(tx, job))
+    while room.left > 0 and (one := queries.to_move(tx.sql, system, room.busy, room.enough, full, now)):
+        room.take(one)
+        chosen.append(_begun(tx, one))
     return chosen
 
 

@@ -149,7 +149,9 @@ def _make_safe(store: Path, attempts: Path, source: Path) -> tuple[int, tuple[st
 def _hold(tx: Transaction) -> int:
     now = time.strftime("%Y-%m-%d %H:%M")
     doubt = f"The store was restored from a backup on {now}, after which it may have run."
-    never_placed = "status IN ('PENDING', 'STAGED') OR (status = 'PAUSED' AND submitted IS NULL)"
+    never_placed = (
+        "status IN ('PENDING', 'STAGING_INPUTS', 'STAGED') OR (status = 'PAUSED' AND submitted IS NULL)"
+    )
     waiting = queries.jobs(tx.sql, never_placed)
     for job in (*waiting, *queries.jobs(tx.sql, "status = 'SUBMITTING'")):
         moves.record(tx, job.seq, _RESTORED_STATUS, moves.DAEMON, doubt)
@@ -159,7 +161,7 @@ def _hold(tx: Transaction) -> int:
 
 def _doubt(tx: Transaction, job: Job, doubt: str) -> None:
     facts: dict[str, Any] = {"reason": doubt, "details": {**job.details, RESTORED: doubt}}
-    if job.status in WAITING:
+    if job.status in WAITING or job.status is Status.STAGING_INPUTS:
         moves.move(tx, job, Status.PAUSED, doubt, held_from=job.status, not_before=None, **facts)
     else:
         moves.change(tx, job, **facts)

@@ -21,7 +21,7 @@ DAEMON = "jobd"
 
 
 def insert(tx: Transaction, job: Job, by: str, description: str) -> int:
-    """A new job, at the start of its life: in PENDING, or, if it has inputs, a step further. Returns its place
+    """A new job, at the start of its life: in PENDING, or a step further if it has inputs. Returns its place
     in the order of submission."""
     seq = tx.sql.execute(INSERT, insert_values(job)).lastrowid
     assert seq is not None

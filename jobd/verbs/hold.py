@@ -35,6 +35,7 @@ async def release(desk: Desk, caller: Caller, job_id: str) -> Job:
         await desk.engine.ask(job, lambda backend, placed: backend.release(placed))
     released = await desk.store.write(lambda tx: _resume(tx, job, caller))
     desk.engine.submitted(job.system)
+    desk.engine.to_stage(job.system)
     return released
 
 
