@@ -17,6 +17,7 @@ import pytest
 from jobd.errors import NotFound
 from tests import processes, web
 from tests.daemon import RunningDaemon, until
+from tests.test_backup import backed_up, restored
 from tests.test_crash import seed  # noqa: F401
 from tests.test_staging import sha
 from tests.transfers import CONFIG, add_job, item, outputs_of, staged_of
@@ -132,6 +133,17 @@ def test_a_kill_is_carried_out_by_the_next_daemon(daemon, dripping):
     sql.close()
     daemon.start()
     assert daemon.ended(dripping["id"])["condition"] == "KILLED"
+
+
+def test_T2_what_waited_for_inputs_at_a_backup_is_held(daemon, dripping, server):
+    """It may have run since."""
+    file = backed_up(daemon)
+    assert "1 job" in restored(daemon, file)
+    held = daemon.client().show(dripping["id"])
+    assert (held["status"], "it may have run" in held["reason"]) == ("PAUSED", True)
+    server.page("/drips", web.whole)
+    daemon.client().release(dripping["id"])
+    assert daemon.ended(dripping["id"])["status"] == "FINISHED"
 
 
 def test_a_killed_errand_is_begun_again(daemon, short_dir, server):

@@ -54,6 +54,12 @@ def staged(sql: sqlite3.Connection, job: Job) -> list[Staged]:
     return [Staged(*map(_name, row)) for row in found]
 
 
+def sources(sql: sqlite3.Connection, job: Job) -> list[Staged]:
+    """One for each line of its plan, without the files within directories."""
+    lines = {(line["input"], line["source"], line["name"]) for line in job.staging}
+    return [one for one in staged(sql, job) if (one.input, one.source, one.name) in lines]
+
+
 def keep_outputs(tx: Transaction, job: Job, rows: Iterable[Mapping[str, Any]]) -> None:
     tx.sql.execute("DELETE FROM output WHERE job_seq = ?", (job.seq,))
     values = ((job.seq, _text(row["path"]), row["size"], row["sha256"]) for row in rows)

@@ -229,30 +229,6 @@ def environment(sql: sqlite3.Connection, digest: str) -> dict[str, str]:
     return json.loads(body)  # type: ignore[no-any-return]
 
 
-@dataclass(frozen=True)
-class Staged:
-    """A source as it was when its input was staged from it."""
-
-    input: str
-    source: str
-    """As in the job's plan of staging."""
-    size: int
-    sha256: str | None
-    mtime: float | None
-    inode: int | None
-    etag: str | None
-
-
-def staged(sql: sqlite3.Connection, job: Job) -> list[Staged]:
-    """One for each line of its plan, without the files within directories."""
-    names = {(entry["input"], entry["source"], entry["name"]) for entry in job.staging}
-    rows = sql.execute(
-        "SELECT input, source, name, size, sha256, mtime, inode, etag FROM staged WHERE job_seq = ?",
-        (job.seq,),
-    )
-    return [Staged(*row[:2], *row[3:]) for row in rows if row[:3] in names]
-
-
 def request_key(sql: sqlite3.Connection, owner: str, key: str) -> tuple[str, list[str]] | None:
     """Digest and job ids of the request that came with that key before."""
     row = sql.execute(

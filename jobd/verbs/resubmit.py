@@ -27,7 +27,7 @@ from jobd.apps.migrate import INPUTS, Conflict, Content, Migration, Old, State
 from jobd.errors import Conflict as Conflicting
 from jobd.errors import Fault, Forbidden, Invalid
 from jobd.store import apps as kept
-from jobd.store import queries
+from jobd.store import files
 from jobd.store.job import Job
 from jobd.units import format_run_time, format_size
 from jobd.verbs.apps import current
@@ -266,7 +266,7 @@ class _Looked:
 
 async def _look(desk: Desk, caller: Caller, original: Job) -> _Looked:
     """What has become of the original's sources, as far as can be seen without reading them."""
-    staged = await desk.store.read(lambda sql: queries.staged(sql, original))
+    staged = await desk.store.read(lambda sql: files.sources(sql, original))
     there = await asyncio.to_thread(
         desk.persons.facts, caller.name, [one.source for one in staged if one.source.startswith("/")]
     )
@@ -277,7 +277,7 @@ async def _look(desk: Desk, caller: Caller, original: Job) -> _Looked:
     return _Looked(content, digests)
 
 
-def _state(staged: queries.Staged, there: Mapping[str, Any]) -> State:
+def _state(staged: files.Staged, there: Mapping[str, Any]) -> State:
     """Sources elsewhere are for staging to compare. Of a directory only its own times are looked at."""
     if not staged.source.startswith("/"):
         return State.SAME
