@@ -6,6 +6,7 @@ from __future__ import annotations
 from jobd.cli.columns import word
 from jobd.cli.parser import Parser
 from jobd.cli.table import Column
+from jobd.cli.text import local_time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,5 +41,6 @@ def main(session: Session, verb: str) -> int:
 
 
 def _row(one: dict[str, Any]) -> list[str]:
-    facts = [one["id"], one["name"], one["owner"], one["deleted"], one["due"] or "never"]
+    due = local_time(one["due"]) if one["due"] else "never"
+    facts = [one["id"], one["name"], one["owner"], local_time(one["deleted"]), due]
     return [*map(word, facts), " ".join(one["directories"])]

@@ -3,7 +3,7 @@
 The archive is built under a name of jobd's own, beside the place where it will be, from hard links where it
 is on the same file system and else from copies; so the work directory stays whole until the archive is
 complete, digested and recorded, and only then is it renamed into view. Whatever ends this in the middle,
-nothing is lost and nothing half-done is seen, and it can be begun again; copies that were complete are kept.
+nothing is lost and nothing half-done is seen, and it can be begun again.
 
     archive not there yet, or empty    built in `.jobd-ID` beside it; one rename shows all of it, marked
     a directory that has something     built in `.jobd-ID` within it; one rename for each entry at its top
@@ -81,7 +81,7 @@ def _archive(
             raise
         if merge:
             _merge(build, target)
-        copying.sync_directory(os.path.dirname(target))
+        copying.settle(os.path.dirname(target))
     record = _record(build if merge else target, job_id)
     assert record is not None
     return record
@@ -150,13 +150,15 @@ class _Builder:
             self.left.append(name)
 
     def finish(self) -> None:
-        """The directories get the permissions and times of those that they stand for, the innermost first."""
+        """All of it is on the disk then. The directories get the permissions and times of those that they
+        stand for, the innermost first."""
         for name, found in sorted(self._modes.items(), reverse=True):
             with suppress(FileNotFoundError):
                 made = f"{self._build}/{name}"
-                copying.sync_directory(made)
                 os.utime(made, ns=(found.st_atime_ns, found.st_mtime_ns))
                 os.chmod(made, stat.S_IMODE(found.st_mode))
+        self._advance(0)
+        copying.settle_all(self._build)
 
     def _was_there(self, name: str, found: os.stat_result) -> bool:
         if name not in self._before:
@@ -199,21 +201,18 @@ class _Builder:
             if self._has(to, found) or self._linked(name, to):
                 with copying.opened(to) as made:
                     return copying.digest(made, self._advance)
-            _, digest = copying.copy(source, to, self._advance)
+            _, digest = copying.copy(source, to, self._advance, settled=False)
             os.chmod(to, stat.S_IMODE(found.st_mode))
             return digest
 
     def _has(self, to: str, found: os.stat_result) -> bool:
-        """From a former try? Then it is a link, or a copy that got its time when it was complete. Anything
-        else is removed."""
+        """The same file, from a former try? A copy of it is removed: whether all of it got to the disk nobody
+        knows."""
         try:
             made = os.lstat(to)
         except FileNotFoundError:
             return False
-        if stat.S_ISREG(made.st_mode) and (made.st_size, made.st_mtime_ns) == (
-            found.st_size,
-            found.st_mtime_ns,
-        ):
+        if os.path.samestat(made, found):
             return True
         os.unlink(to)
         return False
@@ -261,7 +260,7 @@ def _write_record(path: str, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.rename(part, path)
-    copying.sync_directory(os.path.dirname(path))
+    copying.settle(os.path.dirname(path))
 
 
 # ---- into a directory that is used already
@@ -293,7 +292,7 @@ def _merge(build: str, target: str) -> None:
     with _alone(target):
         _check_free(build, target)
         _put_all(build, target)
-        copying.sync_directory(target)
+        copying.settle(target)
 
 
 def _put_all(source: str, target: str) -> None:

@@ -45,7 +45,7 @@ LAUNCH_WAIT = 10.0
 _LAUNCH_TRIES = 3
 _FILE_WAIT = 10.0
 """Seconds that a person's file system is given to open a file or list a directory."""
-_SILENCE = 300.0
+_SILENCE = 600.0
 """Seconds that staging, archiving and removing may be silent: a disk may take long over what was written."""
 _COMMAND_GRACE = 5.0
 """Seconds beyond a command's own limit that its end is given to be told."""

@@ -74,7 +74,7 @@ def stage(
     with workspace.held(path), _scratch(path) as scratch:
         stager = _Stager(tell, Limits(**limits), scratch)
         rows = [row for item in items for row in stager.stage(item, path)]
-        copying.sync_directory(path)
+        copying.settle(path)
         return rows
 
 
@@ -188,9 +188,8 @@ class _Stager:
             line = f"{row['sha256']}  {row['name'].removeprefix(item.name)[1:]}\n"
             whole.update(os.fsencode(line))
         os.chmod(to, stat.S_IMODE(found.st_mode) & 0o777 | stat.S_IRWXU)
-        for *_, fd in os.fwalk(to):
-            self._advance(0)
-            os.fsync(fd)
+        self._advance(0)
+        copying.settle_all(to)
         size = sum(row["size"] for row in rows)
         own = _row(item, item.name, size, whole.hexdigest(), found.st_mtime, found.st_ino)
         return [own, *rows]
@@ -207,7 +206,7 @@ class _Stager:
             yield _row(item, name, seen.st_size, digest, os.lstat(f"{to}/{path}").st_mtime, seen.st_ino)
         elif stat.S_ISREG(seen.st_mode):
             with copying.opened(source) as file:
-                facts, digest = copying.copy(file, f"{to}/{path}", self._advance)
+                facts, digest = copying.copy(file, f"{to}/{path}", self._advance, settled=False)
             yield _row(item, name, facts.st_size, digest, facts.st_mtime, facts.st_ino)
         else:
             raise Refused(f"{path!r} in it is {copying.kind(seen.st_mode)}")
@@ -226,7 +225,7 @@ class _Stager:
         if os.path.lexists(f"{into}/{name}"):
             os.rename(f"{into}/{name}", self._new_name())
         os.rename(made, f"{into}/{name}")
-        copying.sync_directory(above)
+        copying.settle(above)
 
 
 def _row(

@@ -129,9 +129,11 @@ class Job:
 
     @property
     def directories(self) -> tuple[str, ...]:
-        """jobd's own among the person's, which may have been removed already."""
-        archive = (self.archive_path,) if self.archived is not None else ()
-        return (*archive, self.workspace)
+        """jobd's own among the person's, once it is over. Of one that was archived the work directory is
+        gone, unless that could not be removed."""
+        if self.archived is None:
+            return (self.workspace,)
+        return (self.archive_path, *((self.workspace,) if "workDirectory" in self.details else ()))
 
     @property
     def umask(self) -> int:
