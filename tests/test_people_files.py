@@ -116,6 +116,24 @@ def test_a_link_among_the_outputs_is_archived_as_a_link(daemon, lab):
     assert os.readlink(archive / "root") == "/root"
 
 
+def test_directories_that_even_she_may_not_write_to(daemon, lab):
+    """Such as those of a cache that a program has locked: archived, and removed, all the same."""
+    alice = lab.alice
+    script = (
+        "mkdir -p cache/deep; echo x > cache/deep/file; chmod 0444 cache/*/file; chmod 0555 cache/deep cache"
+    )
+    for name in ("fresh", "used"):
+        archive = alice.home / "archive" / name
+        if name == "used":
+            alice.call(lambda archive=archive: (archive / "cache").mkdir(parents=True))
+            alice.call(lambda archive=archive: (archive / "theirs").touch())
+        ended = daemon.ended(job_of(daemon, alice, "sh", "-c", script, archive=archive)["id"])
+        assert (ended["status"], ended["message"]) == ("FINISHED", None)
+        assert (archive / "cache/deep/file").read_text() == "x\n"
+        assert (archive / "cache/deep").stat().st_mode & 0o777 == 0o555
+        assert not Path(ended["workPath"]).exists()
+
+
 def test_a_directory_swapped_for_a_link_before_it_is_removed(daemon, lab):
     """The archive she was given becomes a link to bob's: purging goes by the mark, as her."""
     alice, bob = lab.alice, lab.bob

@@ -16,19 +16,20 @@ The record is the archive's mark: the job's id, and in the second line what was 
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 import shutil
 import stat
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Any
 
 from jobd.errors import Refused, Unavailable
 from jobd.keeper import copying, workspace
 from jobd.keeper.child import MARK
 from jobd.keeper.workspace import Tell
+
+_NO_LINKS = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS)
 
 MOST_RECORDED = 100_000
 """Files whose digests are kept; more of them are archived all the same."""
@@ -222,7 +223,7 @@ class _Builder:
         try:
             os.link(f"{self._path}/{name}", to, follow_symlinks=False)
         except OSError as error:
-            if error.errno in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS):
+            if error.errno in _NO_LINKS:
                 return False
             raise
         return True
@@ -266,42 +267,68 @@ def _write_record(path: str, content: bytes) -> None:
 # ---- into a directory that is used already
 
 
-@contextmanager
-def _alone(target: str) -> Iterator[None]:
-    """No other job's outputs are put into that directory meanwhile."""
-    fd = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        with suppress(OSError):  # some file systems lock no directory
-            fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)
-
-
 def _check_free(build: str, target: str) -> None:
     """Raises Refused, before anything is seen, for what would replace something."""
     for name, found in copying.walk(build):
-        there = f"{target}/{name}"
-        if workspace.is_own(name) or not os.path.lexists(there):
+        if workspace.is_own(name) or _is_free(f"{build}/{name}", found, f"{target}/{name}"):
             continue
-        if not (stat.S_ISDIR(found.st_mode) and os.path.isdir(there)):
-            raise Refused(f"there is another {name!r} in the archive {target!r} already")
+        raise Refused(f"there is another {name!r} in the archive {target!r} already")
+
+
+def _is_free(ours: str, found: os.stat_result, there: str) -> bool:
+    """Also where it was put already, and then something ended us."""
+    if not os.path.lexists(there):
+        return True
+    if stat.S_ISDIR(found.st_mode):
+        return os.path.isdir(there)
+    if stat.S_ISLNK(found.st_mode):
+        return os.path.islink(there) and os.readlink(there) == os.readlink(ours)
+    return os.path.samestat(found, os.lstat(there))
 
 
 def _merge(build: str, target: str) -> None:
-    with _alone(target):
-        _check_free(build, target)
-        _put_all(build, target)
-        copying.settle(target)
+    """Each entry by one step that fails where something else has come meanwhile."""
+    _check_free(build, target)
+    _put_all(build, target)
+    copying.settle(target)
 
 
 def _put_all(source: str, target: str) -> None:
     for name in sorted(os.listdir(source)):
-        ours, there = f"{source}/{name}", f"{target}/{name}"
-        if name == MARK:
-            continue
-        if os.path.isdir(there) and not os.path.islink(ours):
-            _put_all(ours, there)
-            os.rmdir(ours)
-        else:
-            os.rename(ours, there)
+        if name != MARK:
+            _put(f"{source}/{name}", f"{target}/{name}")
+
+
+def _put(ours: str, there: str) -> None:
+    mode = os.lstat(ours).st_mode
+    if stat.S_ISDIR(mode):
+        _put_directory(ours, there, stat.S_IMODE(mode))
+    elif stat.S_ISLNK(mode):
+        if not os.path.lexists(there):
+            os.symlink(os.readlink(ours), there)
+        os.unlink(ours)
+    else:
+        _put_file(ours, there)
+
+
+def _put_directory(ours: str, there: str, mode: int) -> None:
+    """Its owner can move it, or empty it, only while it is writable."""
+    os.chmod(ours, mode | stat.S_IRWXU)
+    if os.path.isdir(there):
+        _put_all(ours, there)
+        os.rmdir(ours)
+    else:
+        os.rename(ours, there)
+        os.chmod(there, mode)
+
+
+def _put_file(ours: str, there: str) -> None:
+    try:
+        if not os.path.lexists(there):
+            os.link(ours, there, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        os.rename(ours, there)
+    else:
+        os.unlink(ours)
