@@ -199,6 +199,7 @@ def test_what_a_job_has_made_goes_to_its_archive(daemon, archive, short_dir):
     ended = daemon.ended(job["id"])
     assert (ended["status"], ended["exitCode"], ended["condition"]) == ("FINISHED", 0, "NORMAL")
     assert told(daemon, job)[-3:] == ["CLEANING_UP", "ARCHIVING", "FINISHED"]
+    assert 'jobd_ended_total{condition="NORMAL"} 1' in daemon.curl("http://localhost/metrics").stdout
     log = f"test-{job['id']}.out"
     assert {path.name for path in archive.iterdir()} == {
         ".jobd", "out.txt", "plots", log, log.replace(".out", ".err"),

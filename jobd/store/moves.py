@@ -96,6 +96,6 @@ def _update(tx: Transaction, job: Job, columns: dict[str, Any]) -> bool:
     )
     if done.rowcount:
         if columns.get("status") in TERMINAL:
-            tx.counts[columns.get("condition", Condition.LOST)] += 1
+            tx.counts[columns.get("condition") or job.condition or Condition.LOST] += 1
         tx.changed.append((job.id, columns.get("status", job.status)))
     return bool(done.rowcount)
