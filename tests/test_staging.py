@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import socket
 import subprocess
 import threading
@@ -17,7 +18,7 @@ import pytest
 from jobd.errors import Refused, Unavailable
 from jobd.keeper import staging, workspace
 from jobd.keeper.errands import Errands, Leash
-from tests import web
+from tests import processes, web
 from tests.daemon import until
 
 JOB = "7a3f-007"
@@ -355,6 +356,20 @@ def test_an_errand_ends_when_its_leash_is_cut(errands, server, work):
     cut.leash.cut()  # at whatever moment
     cut.join(5)
     assert "ended before it could answer" in cut.outcome
+
+
+def test_whoever_ends_waits_for_no_errand(errands, server, work):
+    later = Later(errands, "stage", order(work, item(server.page("/file", web.drips))))
+    until(lambda: later.told, what="it is under way")
+    runner = errands._process
+    assert runner is not None
+    pid = next(pid for pid in processes.pids() if processes.parent(pid) == runner.pid)
+    os.kill(pid, signal.SIGSTOP)  # as a file system that hangs would
+    later.leash.cut(wait=False)
+    later.join(5)
+    assert "ended before it could answer" in later.outcome
+    os.kill(pid, signal.SIGCONT)
+    until(lambda: processes.gone(pid), what="and yet it ends")
 
 
 def test_an_errand_that_says_nothing_is_given_up(errands, server, work):

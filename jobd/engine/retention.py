@@ -27,7 +27,7 @@ class Retention:
         self._leash = Leash()
 
     def close(self) -> None:
-        self._leash.cut()
+        self._leash.cut(wait=False)
 
     async def purge(self, after: float) -> None:
         """A turn: those hidden for longer than `after` seconds, one after the other."""

@@ -73,5 +73,5 @@ class Transfers:
     def close(self) -> None:
         """All of it is ended; what it was is begun again by the next daemon."""
         for _, leash in self._under_way.values():
-            leash.cut()
+            leash.cut(wait=False)
         self._threads.shutdown(wait=False, cancel_futures=True)

@@ -35,22 +35,25 @@ class Leash:
 
     def __init__(self) -> None:
         self.is_cut = False
+        self._way = socket.SHUT_WR
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
 
-    def cut(self) -> None:
-        """The call that does the errand raises Unavailable once the errand is gone."""
+    def cut(self, wait: bool = True) -> None:
+        """The call that does the errand raises Unavailable: once the errand is gone, which a file system can
+        hold up, or at once."""
         with self._lock:
             self.is_cut = True
+            self._way = socket.SHUT_WR if wait else socket.SHUT_RDWR
             if self._socket:
-                self._socket.shutdown(socket.SHUT_WR)
+                self._socket.shutdown(self._way)
 
     @contextmanager
     def tied(self, to: socket.socket) -> Iterator[None]:
         with self._lock:
             self._socket = to
-        if self.is_cut:
-            self.cut()
+            if self.is_cut:
+                to.shutdown(self._way)
         try:
             yield
         finally:

@@ -55,7 +55,8 @@ def _waits(job: Job) -> list[str]:
             where = f"{job.system} has it as {job.local_id} and has not started it."
             return [where, _sentence(job.reason)]
         case Status.STAGING_INPUTS:
-            return ["Its inputs are being brought into its work directory.", _progress(job)]
+            being = "Its inputs are being brought into its work directory."
+            return [_sentence(job.reason) or being, _progress(job)]
         case Status.CLEANING_UP:
             return [_how(job), "Its outputs wait for their turn to be archived.", _progress(job)]
         case Status.ARCHIVING:
