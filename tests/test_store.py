@@ -41,6 +41,17 @@ def with_store(directory: Path, test):
     return asyncio.run(run())
 
 
+def test_a_job_with_inputs_waits_for_them_from_its_first_moment(tmp_path):
+    """Or it might be handed over without them."""
+
+    async def test(store: Store):
+        plan = ({"input": "reads", "source": "/a.fq", "name": "a.fq", "inPlace": False},)
+        assert (await add(store, staging=plan)).status is Status.STAGING_INPUTS
+        assert (await add(store)).status is Status.PENDING
+
+    with_store(tmp_path, test)
+
+
 def test_a_job_comes_back_as_it_was_put_in(tmp_path):
     strange = draft(
         command=("a b", "ü\n", "\udcff"),
@@ -55,6 +66,7 @@ def test_a_job_comes_back_as_it_was_put_in(tmp_path):
         archive=True,
         archive_path="/archive/1",
         staging=({"input": "reads", "source": "/a.fq", "name": "a.fq", "inPlace": False},),
+        status=Status.STAGING_INPUTS,
         migrated=({"field": "parameters.k"},),
     )
 
