@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -125,6 +126,22 @@ def test_many_files_are_read_in_one_errand(errands, place):
     places = [(str(place), name) for name in ("there", "link", "fifo", "none")]
     found, _ = errands.do(IDENTITY, "read", {"places": places, "limit": 2}, 5)
     assert found == ["\xff\0", None, None, None]
+
+
+@needs_people
+def test_sources_are_looked_at_as_the_person(errands, place):
+    """What only root can see is gone for somebody else, and what cannot be reached says nothing."""
+    (place / "open").write_bytes(b"12345")
+    hidden = place / "hidden"
+    hidden.mkdir(mode=0o700)
+    (hidden / "file").touch()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        sources = [str(place / "open"), str(hidden / "file"), str(place / "nothing"), url]
+        found, _ = errands.do(IDENTITY, "facts", {"sources": sources}, 10.0)
+    modified = (place / "open").stat().st_mtime
+    assert found[sources[0]] == {"directory": False, "size": 5, "modified": modified}
+    assert [found[source] for source in sources[1:]] == [None, None, {}]
 
 
 @needs_people

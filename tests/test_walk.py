@@ -9,11 +9,13 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from jobd.client import Client
 from tests.person import Person
+from tests.web import Visit, server
 
 ROOT = Path(__file__).parent.parent
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}-007")
@@ -74,7 +76,7 @@ def test_the_walk_is_as_the_readme_has_it(newcomer: Newcomer) -> None:
 STRICT = {"ignoreInputConflicts": False}
 
 
-def ran(newcomer: Newcomer, data: Path) -> dict[str, str]:
+def ran(newcomer: Newcomer, data: Path | str) -> dict[str, Any]:
     """A job of the app with that file, when it is over."""
     newcomer.does("mkdir -p ~/.config/jobd && cp -r config/apps ~/.config/jobd/")
     found = newcomer.run("jobctl", "submit", "-q", "--app", "pyplot-0.1.0", "--input", f"dataset={data}")
@@ -121,3 +123,33 @@ def test_inputs_that_changed_or_are_gone(newcomer: Newcomer) -> None:
     other.write_text("day,Magnitude\n5,6\n")
     found = newcomer.run("jobctl", "resubmit", "-q", job["id"], "--input", f"dataset={other}")
     assert newcomer.client().wait(found.stdout.strip(), 30)["status"] == "FINISHED"
+
+
+def test_a_source_elsewhere_is_known_by_its_etag(newcomer: Newcomer) -> None:
+    etag, code = '"one"', 200
+
+    def page(visit: Visit) -> None:
+        content = b"day,Magnitude\n1,2\n"
+        visit.say(code, Content_Length=len(content), ETag=etag)
+        if visit.command == "GET" and code == 200:
+            visit.wfile.write(content)
+
+    def kinds() -> list[str]:
+        return [one["kind"] for one in client.resubmit(job["id"], dryRun=True)["conflicts"]]
+
+    with server() as web:
+        job = ran(newcomer, web.page("/data.csv", page))
+        client = newcomer.client()
+        assert kinds() == []
+        etag = '"two"'
+        assert kinds() == ["CHANGED"]
+        code = 500  # which says nothing of the data
+        plan = client.resubmit(job["id"], dryRun=True)
+        assert (plan["wouldAnswer"], plan["conflicts"]) == (202, [])
+        assert [check["field"] for check in plan["deferred"]] == ["inputs.dataset"]
+        code = 404
+        plan = client.resubmit(job["id"], dryRun=True)
+        assert (plan["wouldAnswer"], [fault["field"] for fault in plan["errors"]]) == (
+            400,
+            ["inputs.dataset"],
+        )

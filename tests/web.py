@@ -26,6 +26,9 @@ class Visit(BaseHTTPRequestHandler):
         self.close_connection = True
         self.server.pages[self.path](self)
 
+    def do_HEAD(self) -> None:
+        self.server.pages[self.path](self)
+
     def say(self, code: int = 200, **headers: object) -> None:
         self.send_response(code)
         for name, value in headers.items():

@@ -81,5 +81,6 @@ def _tell_plan(session: Session, job_id: str, plan: dict[str, Any]) -> int:
     for one in plan["conflicts"]:
         session.out(f"  {conflict(one)}")
     for check in plan["deferred"]:
-        session.out(f"  {check['field']}: its content is compared when it is staged")
+        words = "its content is compared when it is staged" if "sha256" in check else "it cannot be looked at"
+        session.out(f"  {check['field']}: {words}")
     return code

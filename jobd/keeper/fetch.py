@@ -25,6 +25,7 @@ from urllib.parse import urlsplit
 from jobd.errors import Refused
 from jobd.keeper.copying import Advance, write
 
+_HEADERS = {"User-Agent": "jobd", "Accept-Encoding": "identity"}
 _PIECE = 1 << 18
 _TRIES = 5
 """In a row that bring nothing more."""
@@ -68,6 +69,20 @@ def fetch(url: str, target: int, limits: Limits, advance: Advance) -> Fetched:
     if "@" in parts.netloc:
         raise Refused("there is a user name or a password in the URL, which everybody would see")
     return _Download(url, target, limits, advance).run()
+
+
+def look(url: str, idle: float) -> dict[str, Any]:
+    """What its server says of it, without its content. Raises HTTPError, OSError, ValueError, Refused."""
+    request = urllib.request.Request(url, headers=_HEADERS, method="HEAD")
+    limits = Limits(idle)
+    with _opener(limits).open(request, timeout=idle) as response:
+        said = response.headers
+    length = said.get("Content-Length", "")
+    return {
+        "size": int(length) if length.isdecimal() else None,
+        "etag": said.get("ETag"),
+        "modified": _seconds(said.get("Last-Modified")),
+    }
 
 
 class _Download:
@@ -129,7 +144,7 @@ class _Download:
         return piece
 
     def _asked(self) -> Any:
-        headers = {"User-Agent": "jobd", "Accept-Encoding": "identity"}
+        headers = dict(_HEADERS)
         if self._at and (same := self._validator()):
             headers |= {"Range": f"bytes={self._at}-", "If-Range": same}
         try:

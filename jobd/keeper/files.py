@@ -16,10 +16,6 @@ from dataclasses import dataclass
 
 from jobd.errors import Forbidden, Invalid, JobdError, NotFound, Unavailable
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "dir", stat.S_IFLNK: "link"}
 
@@ -66,18 +62,6 @@ def read_beneath(root: str, path: str, limit: int) -> bytes | None:
         return None
     finally:
         os.close(fd)
-
-
-def facts(path: str) -> dict[str, Any] | None:
-    """Size and time of change of what an input names, links followed; None: it is gone, or not ours to see.
-    Raises Unavailable."""
-    try:
-        found = os.stat(path)
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
-        return None
-    except OSError as error:
-        raise Unavailable(f"{path!r} cannot be looked at: {error.strerror}") from error
-    return {"directory": stat.S_ISDIR(found.st_mode), "size": found.st_size, "modified": found.st_mtime}
 
 
 def list_beneath(root: str, path: str) -> list[Entry]:

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from jobd.errors import Forbidden, Invalid, Refused, Unavailable
-from jobd.keeper import commands, files, ladder, look, orphans, procfs
+from jobd.keeper import commands, facts, files, ladder, look, orphans, procfs
 from jobd.keeper.commands import Finished
 from jobd.keeper.errands import Errands, Leash
 from jobd.keeper.files import Entry
@@ -507,12 +507,13 @@ class Persons:
         found, _ = self._errands.do(identity, "read", order, _FILE_WAIT)
         return [None if content is None else content.encode("latin-1") for content in found]
 
-    def facts(self, user: str, paths: Sequence[str]) -> dict[str, dict[str, Any] | None]:
-        """By path, what `files.facts` has to say of it as that person. Raises Forbidden, Unavailable."""
-        identity = self._identity(user) if paths else None
+    def facts(self, user: str, sources: Sequence[str]) -> dict[str, dict[str, Any] | None]:
+        """By source of an input, what can be seen of it as that person without reading it (facts.py). Raises
+        Forbidden, Unavailable."""
+        identity = self._identity(user) if sources else None
         if identity is None:
-            return {path: files.facts(path) for path in paths}
-        found, _ = self._errands.do(identity, "facts", {"paths": list(paths)}, _FILE_WAIT)
+            return facts.of_all(sources)
+        found, _ = self._errands.do(identity, "facts", {"sources": list(sources)}, _FILE_WAIT)
         return dict(found)
 
     # a job's own directories

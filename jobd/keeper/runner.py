@@ -34,7 +34,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from jobd.errors import JobdError
-from jobd.keeper import archiving, commands, files, procfs, staging, workspace
+from jobd.keeper import archiving, commands, facts, files, procfs, staging, workspace
 from jobd.keeper.identity import be_ordinary, become
 from jobd.keeper.main import reset_signals
 
@@ -193,8 +193,8 @@ def _read(places: Sequence[tuple[str, str]], limit: int) -> Done:
     return [None if content is None else content.decode("latin-1") for content in found], ()
 
 
-def _facts(paths: Sequence[str]) -> Done:
-    return {path: files.facts(path) for path in paths}, ()
+def _facts(sources: Sequence[str]) -> Done:
+    return facts.of_all(sources), ()
 
 
 def _run(

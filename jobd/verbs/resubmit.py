@@ -5,8 +5,9 @@ which kinds are ignored, and then the new job says what it did about them.
 The new job is drafted as any submission is, from the original's request with its inputs and parameters
 migrated. So a dry run is the same way without its last step, and tells what would happen.
 
-Of an input, size and time of change are compared now, as the caller; what only its content can show is for
-staging, which knows the digest that is expected when conflicts of inputs are not ignored.
+Of an input, size and time of change (or the server's ETag) are compared now, as the caller. What only its
+content can show is for staging, which knows the digest that is expected when conflicts of inputs are not
+ignored.
 
 The new job is the caller's. Where the original was somebody else's its environment stays with them: it can
 hold their secrets, and what it names would be loaded and obeyed as the caller.
@@ -124,7 +125,7 @@ async def plan(desk: Desk, caller: Caller, job_id: str, wish: Wish) -> Plan:
     check_person(desk, caller)
     if original.app_revision is None:
         given = Migration(dict(wish.inputs), dict(wish.parameters))  # which its check refuses, if there are
-        return _fitted(desk, caller, original, wish, None, given, {})
+        return _fitted(desk, caller, original, wish, None, given, _Looked({}, {}, ()))
     chosen = await current(desk, caller, original.app_id)
     if chosen is None:
         gone = Fault("appId", f"there is no app {original.app_id} any more", "an app of /apps/v2")
@@ -137,7 +138,7 @@ async def plan(desk: Desk, caller: Caller, job_id: str, wish: Wish) -> Plan:
     migration.conflicts += migrate.of_app(
         chosen.app, was, now, original.app_revision, chosen.revision.revision
     )
-    return _fitted(desk, caller, original, wish, chosen, migration, looked.digests)
+    return _fitted(desk, caller, original, wish, chosen, migration, looked)
 
 
 async def _revision_before(desk: Desk, original: Job) -> kept.Revision | None:
@@ -165,7 +166,7 @@ def _fitted(
     wish: Wish,
     chosen: Chosen | None,
     migration: Migration,
-    digests: Mapping[tuple[str, str], str],
+    looked: _Looked,
 ) -> Plan:
     body = _body(original, wish.flags, migration)
     conflicts, faults = list(migration.conflicts), list(migration.faults)
@@ -179,7 +180,7 @@ def _fitted(
     except Forbidden as error:
         faults.append(Fault("executionSystem", str(error)))
     if job and not wish.flags.ignore_input_conflicts:
-        job = replace(job, staging=_expecting(job, digests))
+        job = replace(job, staging=_expecting(job, looked.digests))
     plan = Plan(
         original,
         wish.flags,
@@ -187,7 +188,7 @@ def _fitted(
         chosen.revision.revision if chosen else None,
         tuple(conflicts),
         tuple(faults),
-        _deferred(job),
+        _deferred(job, looked),
         None,
     )
     return replace(plan, job=_again(original, job, plan) if job and not faults else None)
@@ -262,30 +263,35 @@ class _Looked:
     content: Content
     digests: Mapping[tuple[str, str], str]
     """SHA-256 by input and source (as the plan of staging has it) of what was staged."""
+    unknown: tuple[tuple[str, str], ...]
+    """Inputs and sources of which nothing can be said."""
 
 
 async def _look(desk: Desk, caller: Caller, original: Job) -> _Looked:
     """What has become of the original's sources, as far as can be seen without reading them."""
     staged = await desk.store.read(lambda sql: files.sources(sql, original))
-    there = await asyncio.to_thread(
-        desk.persons.facts, caller.name, [one.source for one in staged if one.source.startswith("/")]
-    )
-    states = {(one.input, one.source): _state(one, there) for one in staged}
+    there = await asyncio.to_thread(desk.persons.facts, caller.name, [one.source for one in staged])
     said = _sources_as_asked(original)
-    content = {(name, said.get((name, source), source)): state for (name, source), state in states.items()}
+    found = {(one.input, one.source): _state(one, there.get(one.source)) for one in staged}
+    content = {(name, said[name, source]): state for (name, source), state in found.items() if state}
     digests = {(one.input, one.source): one.sha256 for one in staged if one.sha256}
-    return _Looked(content, digests)
+    unknown = tuple(key for key, state in found.items() if state is None)
+    return _Looked(content, digests, unknown)
 
 
-def _state(staged: files.Staged, there: Mapping[str, Any]) -> State:
-    """Sources elsewhere are for staging to compare. Of a directory only its own times are looked at."""
-    if not staged.source.startswith("/"):
-        return State.SAME
-    facts = there.get(staged.source)
+def _state(staged: files.Staged, facts: Mapping[str, Any] | None) -> State | None:
+    """None: it cannot be said. Of a directory only its own time is looked at, and an ETag goes before size
+    and time."""
     if facts is None:
         return State.VANISHED
-    same_size = facts["directory"] or facts["size"] == staged.size
-    return State.SAME if same_size and facts["modified"] == staged.mtime else State.CHANGED
+    if staged.etag and facts.get("etag"):
+        return State.SAME if facts["etag"] == staged.etag else State.CHANGED
+    pairs = [(facts.get("modified"), staged.mtime)]
+    pairs += [] if facts.get("directory") else [(facts.get("size"), staged.size)]
+    known = [(now, then) for now, then in pairs if now is not None and then is not None]
+    if not known:
+        return None
+    return State.SAME if all(now == then for now, then in known) else State.CHANGED
 
 
 def _sources_as_asked(original: Job) -> dict[tuple[str, str], str]:
@@ -307,11 +313,13 @@ def _expecting(job: Job, digests: Mapping[tuple[str, str], str]) -> tuple[dict[s
     )
 
 
-def _deferred(job: Job | None) -> tuple[dict[str, str], ...]:
-    """Checks that are left to staging, which ends the job when they fail."""
+def _deferred(job: Job | None, looked: _Looked) -> tuple[dict[str, str], ...]:
+    """Checks that are left to staging, which ends the job when content is another than the one expected; and
+    sources of which nothing could be seen."""
     entries = job.staging if job else ()
     return tuple(
-        {"field": f"inputs.{entry['input']}", "source": entry["source"], "sha256": entry["sha256"]}
+        {"field": f"inputs.{entry['input']}", "source": entry["source"]}
+        | ({"sha256": entry["sha256"]} if "sha256" in entry else {})
         for entry in entries
-        if "sha256" in entry
+        if "sha256" in entry or (entry["input"], entry["source"]) in looked.unknown
     )
