@@ -28,7 +28,9 @@ from jobd.units import format_size
 DEEPEST = 32
 MOST_FORM_FIELDS = 1000
 _TYPES = "application/json, application/x-www-form-urlencoded or multipart/form-data"
-_STRUCTURED = frozenset({"command", "environment", "inputs", "parameters", "notifications"})
+_STRUCTURED = frozenset(
+    {"associationIds", "command", "environment", "inputs", "notifications", "parameters", "policy"}
+)
 _LARGE = 256 * 1024
 """From this size on, reading it must not hold up everybody else."""
 _MOST_CONTAINERS = 1_000_000

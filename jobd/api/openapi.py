@@ -11,13 +11,15 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from jobd import __version__
 from jobd.api import wire
-from jobd.api.routes import RUN_TIME, Parameter, Route
+from jobd.api.routes import RUN_TIME, WISH, Parameter, Route
 from jobd.units import MEMORY_FORM, RUN_TIME_FORM
 from jobd.verbs.request import JobRequest
 
 Json = dict[str, Any]
 
 _REFERENCE = "#/components/schemas/{model}"
+_ONE_OR_MORE = ("/jobs/v2", "/notifications/v2")
+"""Where an array is answered by an array."""
 _TYPES = ("application/json", "application/x-www-form-urlencoded", "multipart/form-data")
 _SHAPING = (
     Parameter("naked", {"type": "boolean"}, "the result alone, without its envelope"),
@@ -25,7 +27,12 @@ _SHAPING = (
     Parameter("filter", {"type": "string"}, "dotted paths of the result to keep, with commas between them"),
 )
 _PLAIN = r"^[^\u0000]*$"
-_NONE_YET: Json = {"description": "this version takes nothing here", "enum": [None]}
+_WISH: Json = {
+    "type": "object",
+    "properties": dict(WISH),
+    "required": ["event"],
+    "additionalProperties": False,
+}
 _ON_THE_WIRE: Json = {
     "name": {"type": "string", "pattern": r"^[^\u0000]*\S[^\u0000]*$", "maxLength": 64},
     "command": {
@@ -51,8 +58,14 @@ _ON_THE_WIRE: Json = {
         "additionalProperties": {"type": "string", "pattern": _PLAIN},
     },
     "archivePath": {"type": ["string", "null"], "pattern": _PLAIN},
-    "notifications": _NONE_YET,
-    "callbackUrl": _NONE_YET,
+    "notifications": {
+        "anyOf": [
+            {"type": "array", "maxItems": 100, "items": _WISH},
+            _WISH,
+            {"type": ["string", "null"], "description": "an address that is told of the end"},
+        ]
+    },
+    "callbackUrl": {"type": ["string", "null"], "description": "an address that is told of the end"},
 }
 """Fields of a request of which the model knows only what they are read into."""
 
@@ -123,7 +136,7 @@ def _wrapped(route: Route) -> Json:
     assert route.result is not None
     result = _ref(route.result)
     several = {"type": "array", "items": result}
-    shapes = [several] if route.many else [result, several] if route.path == "/jobs/v2" else [result]
+    shapes = [several] if route.many else [result, several] if route.path in _ONE_OR_MORE else [result]
     shapes += [_ref(route.also)] if route.also else []
     envelopes = [{"allOf": [_ref(wire.Envelope)], "properties": {"result": shape}} for shape in shapes]
     return {"anyOf": [*envelopes, *shapes]}

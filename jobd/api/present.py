@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import mimetypes
 import os
 from collections.abc import Collection, Mapping
@@ -17,6 +18,8 @@ from jobd.status import Status
 from jobd.store.apps import MACHINE
 from jobd.store.drains import Drain
 from jobd.store.job import Event, Job
+from jobd.store.notes import Note
+from jobd.store.notifications import Notification
 from jobd.units import format_run_time, gigabytes
 from jobd.verbs.draft import Chosen
 from jobd.verbs.resubmit import Plan
@@ -191,10 +194,17 @@ def _links(job: Job, base: str, settings: Settings) -> Json:
         "owner": link(f"{base}/profiles/v2/{quote(job.owner)}"),
         "history": link(f"{href}/history"),
         "app": link(_app_href(base, job)),
+        "metadata": link(f"{base}/meta/v2/data?q={_about(job.id)}"),
+        "notifications": link(f"{base}/notifications/v2?associatedUuid={job.id}"),
     }
     if settings.system(job.system):
         links["executionSystem"] = link(system_href(base, job.system))
     return links
+
+
+def _about(job_id: str) -> str:
+    """The query for what is noted down about a job."""
+    return quote(json.dumps({"associationIds": job_id}))
 
 
 def status(job: Job, base: str) -> Json:
@@ -235,6 +245,42 @@ def purge(job: Job, due: float | None, base: str) -> Json:
         "due": moment(due),
         "directories": job.directories,
         "_links": _self(job_href(base, job.id)),
+    }
+
+
+def notification(one: Notification, base: str) -> Json:
+    """Nothing is delivered yet, so nothing has been tried."""
+    wanted = one.wanted
+    return {
+        "id": one.id,
+        "associatedUuid": one.job_id,
+        "owner": one.owner,
+        "event": wanted.event,
+        "url": wanted.url,
+        "command": wanted.command or None,
+        "persistent": wanted.persistent,
+        "policy": wanted.policy,
+        "status": "ACTIVE",
+        "attempts": 0,
+        "responseCode": None,
+        "lastSent": None,
+        "success": None,
+        "created": moment(one.created),
+        "lastUpdated": moment(one.updated),
+        "_links": {**_self(f"{base}/notifications/v2/{one.id}"), "job": link(job_href(base, one.job_id))},
+    }
+
+
+def note(one: Note, base: str) -> Json:
+    return {
+        "uuid": one.id,
+        "owner": one.owner,
+        "associationIds": [one.job_id],
+        "name": one.name,
+        "value": one.value,
+        "created": moment(one.created),
+        "lastUpdated": moment(one.updated),
+        "_links": {**_self(f"{base}/meta/v2/data/{one.id}"), "job": link(job_href(base, one.job_id))},
     }
 
 

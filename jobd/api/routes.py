@@ -9,10 +9,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from jobd.api import actions, apps, jobs, metrics, misc, outputs, purges, systems, wire
+from jobd.api import (
+    actions,
+    apps,
+    jobs,
+    metrics,
+    misc,
+    notes,
+    notifications,
+    outputs,
+    purges,
+    systems,
+    wire,
+)
 from jobd.api.call import MOST_ROWS, Handler
 from jobd.status import KNOWN_WORDS
 from jobd.store import search
+from jobd.verbs.notification import EVENTS
 
 
 @dataclass(frozen=True)
@@ -73,6 +86,7 @@ _KINDS: tuple[tuple[search.Kind, Mapping[str, Any]], ...] = (
     (search.CLOCK, {"type": "string", "pattern": RUN_TIME}),
     (search.MEMORY, {"type": "integer", "minimum": 0, "maximum": 10**10}),
     (search.FLAG, _TRUTH),
+    (search.TAG, {"type": "string"}),
     (search.STATUS, {"type": "string", "enum": sorted(KNOWN_WORDS)}),
 )
 
@@ -162,6 +176,41 @@ _REVISION = Parameter("revision", _whole_number(1, 10**9), "the one that a job r
 _DRY_RUN = Parameter("dryRun", _TRUTH, "only look whether it would be taken")
 _ANY_ACTION = {**_OVER, **_NEW}
 
+_NOTIFICATIONS = "/notifications/v2"
+_OF_JOB = Parameter("associatedUuid", {"type": "string"}, "of this job only")
+_PAUSE = _whole_number(0, 86400)
+WISH: Mapping[str, Any] = {
+    "event": {"enum": sorted(EVENTS)},
+    "url": {"type": ["string", "null"], "maxLength": 2048, "description": "http(s) or mailto"},
+    "command": {
+        "type": ["array", "null"],
+        "minItems": 1,
+        "items": {"type": "string", "pattern": r"^[^\u0000]*$"},
+        "description": "instead of a URL; runs as the owner",
+    },
+    "persistent": {"type": "boolean", "default": False, "description": "every time; else once"},
+    "policy": _object(
+        {
+            "retryStrategy": {"enum": ["NONE", "IMMEDIATE", "DELAYED", "EXPONENTIAL"]},
+            "retryLimit": _whole_number(0, 1440),
+            "retryRate": _PAUSE,
+            "retryDelay": _PAUSE,
+            "saveOnFailure": {"type": "boolean"},
+        }
+    ),
+}
+_WISH: Mapping[str, Any] = {"associatedUuid": {"type": "string"}, **WISH}
+_ONE = _object(_WISH, "associatedUuid", "event")
+_SUBSCRIPTION = {"anyOf": [_ONE, {"type": "array", "items": _ONE, "minItems": 1}]}
+
+_NOTES = "/meta/v2/data"
+_QUERY = Parameter("q", {"type": "string"}, 'JSON: {"associationIds": "..-007"}; also by name, owner, uuid')
+_NOTE: Mapping[str, Any] = {
+    "associationIds": {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": 1},
+    "name": {"type": "string", "minLength": 1, "maxLength": 128},
+    "value": {},
+}
+
 # The hot ones first: those with an {id} are tried one after the other.
 ROUTES: tuple[Route, ...] = (
     Route("POST", _JOBS, jobs.submit_jobs, "Submit a job, or all of an array or none", wire.Job, False,
@@ -205,6 +254,20 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/profiles/v2/{username}", systems.profile, "A person; `me` is the caller", wire.Profile),
     Route("GET", "/purges/v2", purges.list_purges, "Deleted jobs whose files will be removed, and when",
           wire.Purge, True, _PAGE),
+    Route("GET", _NOTIFICATIONS, notifications.listing, "Whom you want told of what", wire.Notification, True,
+          (*_PAGE, _OF_JOB)),
+    Route("POST", _NOTIFICATIONS, notifications.subscribe, "Ask to be told, or all of an array or none",
+          wire.Notification, False, (), _SUBSCRIPTION, True, {201: "on disk; an array for an array"}),
+    Route("GET", f"{_NOTIFICATIONS}/{{id}}", notifications.details, "A notification", wire.Notification),
+    Route("POST", f"{_NOTIFICATIONS}/{{id}}", notifications.change, "Change it", wire.Notification, False, (),
+          _object(_WISH)),
+    Route("DELETE", f"{_NOTIFICATIONS}/{{id}}", notifications.unsubscribe, "Take it back", wire.Notification),
+    Route("GET", _NOTES, notes.listing, "Notes about jobs", wire.Note, True, (*_PAGE, _QUERY)),
+    Route("POST", _NOTES, notes.add, "Note something down about a job", wire.Note, False, (),
+          _object(_NOTE, *_NOTE), True, {201: "on disk"}),
+    Route("GET", f"{_NOTES}/{{id}}", notes.details, "A note", wire.Note),
+    Route("POST", f"{_NOTES}/{{id}}", notes.change, "Change it", wire.Note, False, (), _object(_NOTE)),
+    Route("DELETE", f"{_NOTES}/{{id}}", notes.remove, "Remove it", wire.Note),
     Route("GET", "/events", jobs.events, "Changes of all jobs that the caller may see, as they happen", None,
           stream="application/x-ndjson"),
     Route("GET", "/healthz", misc.health, "Is it well?", wire.Health, open=True),

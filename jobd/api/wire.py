@@ -49,6 +49,8 @@ class JobLinks(SummaryLinks):
     execution_system: Link | None = None
     history: Link
     app: Link
+    metadata: Link
+    notifications: Link
 
 
 class Summary(Wire):
@@ -183,6 +185,54 @@ class Event(Wire):
     created: str
     created_by: str
     description: str
+
+
+class JobLink(SelfLink):
+    job: Link
+
+
+class Policy(Wire):
+    """Times in seconds."""
+
+    retry_strategy: Literal["NONE", "IMMEDIATE", "DELAYED", "EXPONENTIAL"]
+    retry_limit: int
+    retry_rate: int
+    retry_delay: int
+    save_on_failure: bool
+
+
+class Notification(Wire):
+    """Somebody's wish to be told. This version keeps it, and delivers nothing yet."""
+
+    id: str
+    associated_uuid: str = Field(description="the job's id")
+    owner: str
+    event: str = Field(description="a status, a condition, or *")
+    url: str | None
+    command: list[str] | None = Field(description="instead of a URL; runs as the owner")
+    persistent: bool = Field(description="every time; else once")
+    policy: Policy
+    status: Literal["ACTIVE"]
+    attempts: int
+    response_code: int | None
+    last_sent: str | None
+    success: bool | None
+    created: str
+    last_updated: str
+    links: JobLink = Field(alias="_links")
+
+
+class Note(Wire):
+    """What somebody noted down about a job. A tag is one of the name `tag`."""
+
+    uuid: str
+    owner: str
+    association_ids: list[str] = Field(description="the job's id")
+    name: str
+    value: Any
+    created: str
+    last_updated: str
+    links: JobLink = Field(alias="_links")
 
 
 class File(Wire):

@@ -37,6 +37,7 @@ def arguments(parser: Parser, verb: str) -> None:
     parser.add_argument("--system", metavar="NAME", help="on this execution system")
     parser.add_argument("--owner", metavar="NAME", help="of this person (default: your own)")
     parser.add_argument("--everybody", action="store_true", help="everybody's, as far as you may see them")
+    parser.add_argument("--tag", metavar="TAG", help="that have this tag; * stands for anything")
     parser.add_argument("--hidden", "--deleted", action="store_true", help="deleted jobs instead")
     parser.add_argument(
         "--where", metavar="F.OP=V", action="append", default=[], help="any search of the API: exitCode.gt=0"
@@ -89,6 +90,8 @@ def _where(session: Session) -> dict[str, str]:
         where["status.in"] = ",".join(sorted(ACTIVE))
     if options.name:
         where["name.like" if "*" in options.name else "name"] = options.name
+    if options.tag:
+        where["tags.like" if "*" in options.tag else "tags"] = options.tag
     plain = {"batchQueue": options.queue, "executionSystem": options.system, "owner": options.owner}
     where |= {field: value for field, value in plain.items() if value}
     if options.everybody:

@@ -7,11 +7,13 @@ import time
 from jobd.cli import text
 from jobd.cli.columns import peak_memory, value, word
 from jobd.cli.parser import Parser, jobs
+from jobd.cli.tag import TAG, tags
 from jobd.status import TERMINAL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
     from jobd.cli.columns import Job
     from jobd.cli.session import Session
@@ -76,8 +78,16 @@ def _facts(session: Session, job: Job) -> Iterator[tuple[str, str]]:
     yield "again of", _attempts_before(session, job)
     for did in job.get("migrated") or ():
         yield "migrated", f"{did['field']}: {did['why']}; {did['done']}"
+    yield from _noted(session.client().notes(job["id"]))
     yield "held by", _containment(job)
     yield "daemon", str(session.client().host)
+
+
+def _noted(notes: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+    yield "tags", tags(notes)
+    for note in notes:
+        if note["name"] != TAG:
+            yield note["name"], word(note["value"])
 
 
 def _status(job: Job) -> str:

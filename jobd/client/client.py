@@ -276,6 +276,48 @@ class Client:
         """Deleted jobs whose files will be removed, what goes first before the others."""
         return self._pages("/purges/v2", {}, None)
 
+    # ---- notifications and notes
+
+    def notify(
+        self,
+        job_id: str,
+        events: Sequence[str],
+        *,
+        url: str | None = None,
+        command: Sequence[str] | None = None,
+        persistent: bool = False,
+    ) -> Jobs:
+        """Ask to be told of these events of a job, at an address or by a command. (This version of jobd keeps
+        notifications, and delivers none yet.)"""
+        target = {"url": url} if command is None else {"command": [*command]}
+        wish = {"associatedUuid": job_id, "persistent": persistent, **target}
+        wishes = [{**wish, "event": event} for event in events]
+        result: Jobs = self._ask("POST", "/notifications/v2", body=wishes)
+        return result
+
+    def notifications(self, job_id: str) -> Jobs:
+        """Yours, of that job."""
+        return [*self._pages("/notifications/v2", {"associatedUuid": job_id}, None)]
+
+    def unsubscribe(self, notification_id: str) -> Job:
+        """Take a notification back."""
+        result: Job = self._ask("DELETE", f"/notifications/v2/{quote(notification_id)}")
+        return result
+
+    def notes(self, job_id: str) -> Jobs:
+        """What was noted down about a job; a tag is a note of the name `tag`."""
+        return [*self._pages("/meta/v2/data", {"q": json.dumps({"associationIds": job_id})}, None)]
+
+    def note(self, job_id: str, name: str, value: object) -> Job:
+        """Note something down about a job, under any name; any value of JSON's."""
+        body = {"associationIds": [job_id], "name": name, "value": value}
+        result: Job = self._ask("POST", "/meta/v2/data", body=body)
+        return result
+
+    def remove_note(self, uuid: str) -> Job:
+        result: Job = self._ask("DELETE", f"/meta/v2/data/{quote(uuid)}")
+        return result
+
     # ---- files
 
     def logs(

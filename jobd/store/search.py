@@ -165,9 +165,13 @@ DATE = Kind(
 CLOCK = Kind(_clock, "a time as HH:MM:SS, for example 01:00:00", _ORDERED)
 MEMORY = Kind(_memory, "a number of GB, or a size such as 512MB", _ORDERED)
 FLAG = Kind(_flag, "true or false", _EQUAL)
+TAG = Kind(_text, "a tag", frozenset({"eq", "in", "like", "rlike"}))
 STATUS = Kind(_status, f"one of {', '.join(sorted(KNOWN_WORDS))}", _LISTS | {"like", "nlike", "rlike"})
 
 # --- fields ------------------------------------------------------------------------------------
+
+_IS_TAG = "note.name = 'tag'"
+_TAG_WORD = "json_extract(note.value, '$')"
 
 FIELDS: Mapping[str, Field] = {
     "appId": Field("app_id", TEXT),
@@ -207,6 +211,7 @@ FIELDS: Mapping[str, Field] = {
     "status": Field("status", STATUS),
     "submitTime": Field("submitted", DATE),
     "tag": Field("tag", TEXT),
+    "tags": Field(f"(SELECT group_concat({_TAG_WORD}) FROM note WHERE {_IS_TAG} AND job_seq = job.seq)", TAG),
     "visible": Field("(1 - hidden)", FLAG),
     "walltime": Field("(ended - created)", NUMBER),
 }
@@ -327,6 +332,17 @@ def _visible(operator: str, value: str) -> Clause:
     return "hidden = ?", [1 - _flag(value) if operator == "eq" else _flag(value)]
 
 
+def _tagged(operator: str, value: str) -> Clause:
+    """Those that have such a tag: one of several is enough."""
+    compare = _words if operator in ("like", "rlike") else _compared_text
+    inside, parameters = compare(_TAG_WORD, operator, value)
+    return f"seq IN (SELECT job_seq FROM note WHERE {_IS_TAG} AND {inside})", parameters
+
+
+def _compared_text(sql: str, operator: str, value: str) -> Clause:
+    return _compared(sql, _text, operator, value)
+
+
 def _id_prefix(value: str) -> Clause:
     prefix = _text(value[:-1].lower())
     return "(id >= ? AND id < ?)", [prefix, prefix + "\U0010ffff"]
@@ -336,6 +352,8 @@ def _clause(name: str, operator: str, value: str) -> Clause:
     field = FIELDS[name]
     if name == "visible":
         return _visible(operator, value)
+    if name == "tags":
+        return _tagged(operator, value)
     if name == "id" and operator == "like" and value.find("*") == len(value) - 1:
         return _id_prefix(value)
     if field.kind is DATE:
@@ -427,7 +445,7 @@ def _spared(terms: list[_Term], order: str) -> set[str]:
     by_age = order.startswith("seq")
     if any(term.name == "id" and term.sql.startswith(("id =", "(id >=")) for term in terms):
         return {"visible", "owner", "status"}
-    if any(_short(term) for term in terms):
+    if any(_short(term) or (term.name == "tags" and term.operator in ("eq", "in")) for term in terms):
         return {"visible", "owner", "status"}
     if "name" in equal:
         return {"visible", "status"}

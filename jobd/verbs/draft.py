@@ -25,6 +25,9 @@ from jobd.verbs.request import JobRequest
 _ARCHIVE = "job-${JOB_ID}"
 _ARCHIVE_ON_SYSTEM = "${JOB_OWNER}/archive/jobs/job-${JOB_ID}"
 
+_KEPT_ELSEWHERE = frozenset({"environment", "notifications", "callbackUrl"})
+"""What of a request the job itself does not hold."""
+
 
 @dataclass(frozen=True)
 class Chosen:
@@ -127,7 +130,7 @@ def _placed(it: _Drafting, body: dict[str, Any], where: Place, plan: sources.Pla
         app_id=COMMAND,
         system=where.system.id,
         queue=where.queue.name,
-        request={name: value for name, value in body.items() if name != "environment"},
+        request={name: value for name, value in body.items() if name not in _KEPT_ELSEWHERE},
         command=tuple(request.command or ()),
         directory=request.directory or workspace,
         workspace=workspace,

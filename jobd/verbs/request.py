@@ -18,6 +18,8 @@ from jobd import units
 from jobd.apps.app import COMMAND
 from jobd.apps.fields import plain
 from jobd.errors import Fault, Invalid
+from jobd.store.notifications import Wanted
+from jobd.verbs import notification
 
 _SYNONYMS = {"jobName": "name", "softwareName": "appId", "queue": "batchQueue"}
 _THEIR_WORDS = {
@@ -59,18 +61,17 @@ def _no_boolean(value: object) -> object:
     return value
 
 
-def _none_yet(value: object) -> object:
-    """For what this version takes only when it is empty: better refused than silently left out."""
-    if value:
-        raise units.BadUnit("this version cannot do that yet", "nothing, or empty")
-    return value
-
-
 def _variables(value: Mapping[str, str]) -> Mapping[str, str]:
     for name in value:
         if not name or "=" in name:
             raise units.BadUnit(f"{name!r} is no variable's name", "a name that is not empty and has no '='")
     return value
+
+
+def _callback(value: object) -> tuple[Wanted, ...]:
+    if not (value is None or isinstance(value, str)):
+        raise units.BadUnit(f"{units.shown(value)} is no address", "a text; see notifications for more")
+    return notification.when_over(value)
 
 
 Text = Annotated[str, AfterValidator(plain)]
@@ -104,14 +105,19 @@ class JobRequest(BaseModel):
     inputs: dict[str, Any] | None = None
     parameters: dict[str, Any] | None = None
     """By field of the app: a value, or a list of them (apps/values.py checks them)."""
-    notifications: Annotated[Any, BeforeValidator(_none_yet)] = None
-    callback_url: Annotated[Any, BeforeValidator(_none_yet)] = None
+    notifications: Annotated[Any, BeforeValidator(notification.several)] = ()
+    callback_url: Annotated[Any, BeforeValidator(_callback)] = ()
     archive: bool | None = None
     """None: as the app has it; what a plain command leaves stays where it is."""
     archive_system: str | None = None
     archive_path: Annotated[str, AfterValidator(_utf8)] | None = None
     archive_on_app_error: bool = True
     """Also what a job that failed has left."""
+
+    @property
+    def wanted(self) -> tuple[Wanted, ...]:
+        """Who is to be told of what."""
+        return (*self.notifications, *self.callback_url)
 
     @property
     def runs_app(self) -> bool:
@@ -126,7 +132,8 @@ def read(body: object, at: str = "") -> JobRequest:
     try:
         request = JobRequest.model_validate(_in_one_word(body, at))
     except ValidationError as error:
-        raise Invalid(*(_in_words(details, at) for details in error.errors(include_url=False))) from None
+        found = error.errors(include_url=False)
+        raise Invalid(*(one for details in found for one in _all(details, at))) from None
     _check_what_runs(request, at)
     return request
 
@@ -169,6 +176,14 @@ def _of_command(request: JobRequest) -> list[Fault]:
             Fault("archive", "outputs in a directory of yours stay there", "false, or no directory")
         )
     return faults
+
+
+def _all(details: Any, at: str) -> list[Fault]:
+    """The faults in one of pydantic's errors: one, but for notifications, which have fields of their own."""
+    error = details.get("ctx", {}).get("error")
+    if not isinstance(error, notification.Faulty):
+        return [_in_words(details, at)]
+    return [Fault(f"{at}notifications.{one.field}", one.problem, one.expected) for one in error.faults]
 
 
 def _in_words(details: Any, at: str) -> Fault:

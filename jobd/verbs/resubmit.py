@@ -28,14 +28,15 @@ from jobd.apps.migrate import INPUTS, Conflict, Content, Migration, Old, State
 from jobd.errors import Conflict as Conflicting
 from jobd.errors import Fault, Forbidden, Invalid
 from jobd.store import apps as kept
-from jobd.store import files
+from jobd.store import files, notifications
 from jobd.store.job import Job
+from jobd.store.notifications import Wanted
 from jobd.units import format_run_time, format_size
 from jobd.verbs.apps import current
 from jobd.verbs.desk import Caller, Desk, find, find_writable
 from jobd.verbs.draft import Chosen, draft
 from jobd.verbs.request import JobRequest, read
-from jobd.verbs.submit import Key, check_person, keep, repeated
+from jobd.verbs.submit import Batch, Key, check_person, keep, repeated
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,8 @@ async def resubmit(desk: Desk, caller: Caller, job_id: str, wish: Wish, key: Key
         raise refusal
     assert made.job is not None
     words = f"Resubmitted from {made.original.id}."
-    (job,) = await keep(desk, caller, [made.job], {}, key, words)
+    told = await notifications_to_recreate(desk, caller, made)
+    (job,) = await keep(desk, caller, Batch([made.job], [told], words), key)
     return job
 
 
@@ -168,7 +170,7 @@ def _fitted(
     migration: Migration,
     looked: _Looked,
 ) -> Plan:
-    body = _body(original, wish.flags, migration)
+    body = _body(original, migration)
     conflicts, faults = list(migration.conflicts), list(migration.faults)
     job = None
     try:
@@ -194,24 +196,24 @@ def _fitted(
     return replace(plan, job=_again(original, job, plan) if job and not faults else None)
 
 
-def _body(original: Job, flags: Flags, migration: Migration) -> dict[str, Any]:
+def _body(original: Job, migration: Migration) -> dict[str, Any]:
     """The original's request with today's inputs and parameters, in the same words where nothing differs."""
     body = dict(original.request)
-    parts = {
-        "inputs": migration.inputs,
-        "parameters": migration.parameters,
-        "notifications": notifications_to_recreate(original, flags),
-    }
+    parts = {"inputs": migration.inputs, "parameters": migration.parameters}
     for name, value in parts.items():
         if value or body.get(name):
             body[name] = value
     return body
 
 
-def notifications_to_recreate(original: Job, flags: Flags) -> list[Any]:
-    """Of the original's notifications those that the new job gets too, as a request has them: all, or none.
-    This is the one place where `preserveNotifications` means something."""
-    return list(original.request.get("notifications") or ()) if flags.preserve_notifications else []
+async def notifications_to_recreate(desk: Desk, caller: Caller, plan: Plan) -> list[Wanted]:
+    """Those that the caller has of the original now, fired or not, with all that belongs to them; or none.
+    Other people's are theirs: no address or command of theirs becomes the caller's. This is the one place
+    where `preserveNotifications` means something."""
+    if not plan.flags.preserve_notifications:
+        return []
+    found = await desk.store.read(lambda sql: notifications.of_job(sql, plan.original.seq, caller.name))
+    return [one.wanted for one in found]
 
 
 def _place(job: Job) -> dict[str, Any]:

@@ -6,12 +6,13 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from jobd.errors import Conflict, Fault, Forbidden, Invalid, TooMany
-from jobd.store import moves, queries
+from jobd.store import moves, notifications, queries
 from jobd.store.job import Job
+from jobd.store.notifications import Wanted
 from jobd.store.tables import dump
 from jobd.store.writer import Transaction
 from jobd.units import shown
@@ -32,6 +33,18 @@ class Key:
     digest: str
 
 
+@dataclass(frozen=True)
+class Batch:
+    """New jobs that get onto the disk together."""
+
+    jobs: Sequence[Job]
+    told: Sequence[Sequence[Wanted]]
+    """The notifications that are wanted of each."""
+    description: str
+    environments: Mapping[str | None, str] = field(default_factory=dict)
+    """By digest, those that are new."""
+
+
 async def submit(desk: Desk, caller: Caller, bodies: Sequence[object], key: Key | None = None) -> list[Job]:
     """The new jobs, or those that the same key made before. Raises Invalid (every fault of every request),
     Forbidden, Conflict, TooMany."""
@@ -49,24 +62,19 @@ async def submit(desk: Desk, caller: Caller, bodies: Sequence[object], key: Key 
     drafts = _draft_all(desk, caller, requests, apps)
     sent = [_environment(request) for _, request, _ in requests]
     jobs = [replace(job, environment=digest) for job, (digest, _) in zip(drafts, sent, strict=True)]
-    return await keep(desk, caller, jobs, dict(sent), key, "Submitted.")
+    told = [request.wanted for _, request, _ in requests]
+    return await keep(desk, caller, Batch(jobs, told, "Submitted.", dict(sent)), key)
 
 
-async def keep(
-    desk: Desk,
-    caller: Caller,
-    drafts: Sequence[Job],
-    environments: Mapping[str | None, str],
-    key: Key | None,
-    description: str,
-) -> list[Job]:
+async def keep(desk: Desk, caller: Caller, batch: Batch, key: Key | None) -> list[Job]:
     """Puts new jobs on disk, and rings the engine's bell. Also what resubmit ends with."""
     if key and len(key.key) > _LONGEST_KEY:
         raise Invalid(Fault("Idempotency-Key", "it is too long", f"at most {_LONGEST_KEY} characters"))
     most = desk.settings.max_active_jobs
-    if most is not None and len(drafts) > most:
-        raise Invalid(f"{len(drafts)} jobs in one request (expected at most {most}, as maxActiveJobs says)")
-    jobs = await desk.store.write(lambda tx: _write(tx, caller, drafts, environments, key, description, most))
+    number = len(batch.jobs)
+    if most is not None and number > most:
+        raise Invalid(f"{number} jobs in one request (expected at most {most}, as maxActiveJobs says)")
+    jobs = await desk.store.write(lambda tx: _write(tx, caller, batch, key, most))
     for system in {job.system for job in jobs}:
         desk.engine.submitted(system)
     for system in {job.system for job in jobs if job.staging}:
@@ -130,23 +138,17 @@ def _environment(request: JobRequest) -> tuple[str | None, str]:
     return hashlib.sha256(text.encode()).hexdigest(), text
 
 
-def _write(
-    tx: Transaction,
-    caller: Caller,
-    drafts: Sequence[Job],
-    environments: Mapping[str | None, str],
-    key: Key | None,
-    description: str,
-    most: int | None,
-) -> list[Job]:
+def _write(tx: Transaction, caller: Caller, batch: Batch, key: Key | None, most: int | None) -> list[Job]:
     if before := repeated(tx.sql, caller, key):
         return before
-    _check_room(tx, caller, len(drafts), most)
-    for digest, text in environments.items():
+    _check_room(tx, caller, len(batch.jobs), most)
+    for digest, text in batch.environments.items():
         if digest is None:
             continue
         tx.sql.execute("INSERT OR IGNORE INTO environment (digest, body) VALUES (?, ?)", (digest, text))
-    jobs = [replace(job, seq=moves.insert(tx, job, caller.name, description)) for job in drafts]
+    jobs = [replace(job, seq=moves.insert(tx, job, caller.name, batch.description)) for job in batch.jobs]
+    for job, wanted in zip(jobs, batch.told, strict=True):
+        notifications.add(tx, job.seq, caller.name, wanted)
     if key:
         tx.sql.execute(
             "INSERT INTO request_key (owner, key, digest, jobs, created) VALUES (?, ?, ?, ?, ?)",

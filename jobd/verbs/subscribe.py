@@ -1,0 +1,125 @@
+"""Notifications by themselves: somebody asks to be told of a job that they may read, looks at what they have
+asked for, changes it, and takes it back.
+
+A notification is its owner's alone, whoever else may read the job: an address can be a secret, and a command
+runs as whoever asked for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jobd.errors import Conflict, Fault, Invalid, NotFound
+from jobd.store import notifications
+from jobd.store.job import Job
+from jobd.store.notifications import Notification, Wanted
+from jobd.store.writer import Transaction
+from jobd.verbs import notification
+from jobd.verbs.desk import Caller, Desk, find
+from jobd.verbs.submit import check_person
+
+_JOB = "associatedUuid"
+
+
+async def subscribe(desk: Desk, caller: Caller, bodies: Sequence[object]) -> list[Notification]:
+    """All of them or none. Raises Invalid with every fault, NotFound, Forbidden for a command that cannot run
+    as the caller, Conflict when a job would have too many."""
+    wishes = _read_all(bodies)
+    if any(wanted.command for _, wanted in wishes):
+        check_person(desk, caller)
+    jobs = {job_id: await find(desk, caller, job_id) for job_id, _ in wishes}
+    pairs = [(jobs[job_id], wanted) for job_id, wanted in wishes]
+    return await desk.store.write(lambda tx: _add(tx, caller, pairs))
+
+
+async def listing(
+    desk: Desk, caller: Caller, job_id: str | None, limit: int, offset: int
+) -> list[Notification]:
+    """The caller's own, and everybody's for an administrator: of that job, else of all."""
+    own = None if caller.admin else caller.name
+    if job_id is None:
+        return await desk.store.read(lambda sql: notifications.owned(sql, own, limit, offset))
+    job = await find(desk, caller, job_id)
+    found = await desk.store.read(lambda sql: notifications.of_job(sql, job.seq, own))
+    return found[offset : offset + limit]
+
+
+async def details(desk: Desk, caller: Caller, notification_id: str) -> Notification:
+    """Raises NotFound, for other people's too."""
+    found = await desk.store.read(lambda sql: notifications.get(sql, notification_id))
+    if found is None or not (caller.admin or found.owner == caller.name):
+        raise NotFound(f"no notification {notification_id}")
+    return found
+
+
+async def change(desk: Desk, caller: Caller, notification_id: str, body: Mapping[str, Any]) -> Notification:
+    """With these fields; the others stay. Raises Invalid, NotFound, Forbidden."""
+    found = await details(desk, caller, notification_id)
+    if body.get(_JOB, found.job_id) != found.job_id:
+        raise Invalid(Fault(_JOB, "a notification stays with its job", found.job_id))
+    wanted = notification.read({**_kept(found.wanted, body), **_of_itself(body)})
+    if wanted.command:
+        check_person(desk, caller)
+    await desk.store.write(lambda tx: notifications.change(tx, found.id, wanted))
+    return await details(desk, caller, notification_id)
+
+
+async def unsubscribe(desk: Desk, caller: Caller, notification_id: str) -> Notification:
+    """As it was."""
+    found = await details(desk, caller, notification_id)
+    await desk.store.write(lambda tx: notifications.remove(tx, found.id))
+    return found
+
+
+def _read_all(bodies: Sequence[object]) -> list[tuple[str, Wanted]]:
+    """Each with the id of its job; the faults of all of them together."""
+    wishes: list[tuple[str, Wanted]] = []
+    faults: list[Fault | str] = []
+    for number, body in enumerate(bodies):
+        try:
+            wishes.append(_read(body, "" if len(bodies) == 1 else f"{number}."))
+        except Invalid as error:
+            faults += error.faults
+    if faults:
+        raise Invalid(*faults)
+    return wishes
+
+
+def _read(body: object, at: str) -> tuple[str, Wanted]:
+    if not isinstance(body, dict):
+        problem = "this is not a notification"
+        raise Invalid(Fault(at.rstrip("."), problem, f"an object with {_JOB}, event and url"))
+    job_id = body.get(_JOB)
+    faults: list[Fault | str] = []
+    if not isinstance(job_id, str):
+        problem = "it is no text" if _JOB in body else "this is missing"
+        faults.append(Fault(f"{at}{_JOB}", problem, "the id of a job"))
+    try:
+        wanted = notification.read(_of_itself(body), at)
+    except Invalid as error:
+        raise Invalid(*faults, *error.faults) from None
+    if faults:
+        raise Invalid(*faults)
+    return str(job_id), wanted
+
+
+def _of_itself(body: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in body.items() if name != _JOB}
+
+
+def _kept(wanted: Wanted, body: Mapping[str, Any]) -> dict[str, Any]:
+    """What stays of it, as it would come. A new target takes the place of the old one, whichever kind each
+    is."""
+    kept: dict[str, Any] = {"event": wanted.event, "persistent": wanted.persistent, "policy": wanted.policy}
+    if body.get("url") is None and body.get("command") is None:
+        kept |= {"command": wanted.command} if wanted.command else {"url": wanted.url}
+    return kept
+
+
+def _add(tx: Transaction, caller: Caller, pairs: Sequence[tuple[Job, Wanted]]) -> list[Notification]:
+    ids = [made for job, wanted in pairs for made in notifications.add(tx, job.seq, caller.name, [wanted])]
+    for job in {job.seq: job for job, _ in pairs}.values():
+        if len(notifications.of_job(tx.sql, job.seq, None)) > notification.MOST:
+            raise Conflict(f"job {job.id} would have more than {notification.MOST} notifications")
+    return [made for one in ids if (made := notifications.get(tx.sql, one))]
