@@ -29,7 +29,7 @@ DEEPEST = 32
 MOST_FORM_FIELDS = 1000
 _TYPES = "application/json, application/x-www-form-urlencoded or multipart/form-data"
 _STRUCTURED = frozenset(
-    {"associationIds", "command", "environment", "inputs", "notifications", "parameters", "policy"}
+    {"associationIds", "command", "environment", "ignore", "inputs", "notifications", "parameters", "policy"}
 )
 _LARGE = 256 * 1024
 """From this size on, reading it must not hold up everybody else."""

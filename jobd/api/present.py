@@ -21,8 +21,10 @@ from jobd.store.job import Event, Job
 from jobd.store.notes import Note
 from jobd.store.notifications import Notification
 from jobd.units import format_run_time, gigabytes
+from jobd.verbs.diff import Diff
 from jobd.verbs.draft import Chosen
 from jobd.verbs.resubmit import Plan
+from jobd.verbs.verify import Verification
 
 Json = dict[str, Any]
 
@@ -282,6 +284,50 @@ def note(one: Note, base: str) -> Json:
         "lastUpdated": moment(one.updated),
         "_links": {**_self(f"{base}/meta/v2/data/{one.id}"), "job": link(job_href(base, one.job_id))},
     }
+
+
+def diff(found: Diff, base: str) -> Json:
+    return {
+        **_pair(found.jobs, base),
+        "same": found.same,
+        "differences": [
+            {
+                "group": one.group,
+                "name": _readable(one.name),
+                "first": one.first,
+                "second": one.second,
+                "counts": one.counts,
+                "withheld": one.withheld,
+            }
+            for one in found.differences
+        ],
+        "omitted": found.omitted,
+        "compared": found.compared,
+        "missing": found.missing,
+    }
+
+
+def verification(found: Verification, base: str) -> Json:
+    return {
+        **_pair(found.jobs, base),
+        "verified": found.verified,
+        "files": [
+            {
+                "name": _readable(one.name),
+                "verdict": one.verdict,
+                "first": one.first and {"size": one.first.size, "sha256": one.first.sha256},
+                "second": one.second and {"size": one.second.size, "sha256": one.second.sha256},
+            }
+            for one in found.files
+        ],
+        "problems": found.problems,
+        "compared": found.compared,
+    }
+
+
+def _pair(jobs: tuple[Job, Job], base: str) -> Json:
+    first, second = (job_href(base, job.id) for job in jobs)
+    return {"jobs": [job.id for job in jobs], "_links": {"first": link(first), "second": link(second)}}
 
 
 def media_type(name: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 from jobd.api import (
     actions,
     apps,
+    compare,
     jobs,
     metrics,
     misc,
@@ -176,6 +177,19 @@ _REVISION = Parameter("revision", _whole_number(1, 10**9), "the one that a job r
 _DRY_RUN = Parameter("dryRun", _TRUTH, "only look whether it would be taken")
 _ANY_ACTION = {**_OVER, **_NEW}
 
+_COMPARISON = _object(
+    {
+        "against": {"type": "string"},
+        "ignore": {
+            "type": "array",
+            "maxItems": 100,
+            "items": {"type": "string", "maxLength": 200},
+            "description": "patterns of files that are left out",
+        },
+    },
+    "against",
+)
+
 _NOTIFICATIONS = "/notifications/v2"
 _OF_JOB = Parameter("associatedUuid", {"type": "string"}, "of this job only")
 _PAUSE = _whole_number(0, 86400)
@@ -227,6 +241,9 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", f"{_JOB}/why", jobs.why, "Why it waits, or how it ended", wire.Why),
     Route("GET", f"{_JOB}/resubmit_request", actions.resubmit_request, "What a resubmission starts from",
           wire.Resubmitted),
+    Route("GET", f"{_JOB}/diff/{{other}}", compare.diff, "In what it differs from another", wire.Diff),
+    Route("POST", f"{_JOB}/verify", compare.verify, "Does what it made agree with what another made?",
+          wire.Verification, False, (), _COMPARISON, True),
     Route("GET", f"{_JOB}/logs/{{stream}}", outputs.log, "What it wrote to stdout or stderr", None, False,
           (_FOLLOW, _OFFSET), stream="text/plain"),
     Route("GET", f"{_JOB}/outputs/listings", outputs.listings, "The files it left", wire.File, True, _PAGE),

@@ -13,6 +13,7 @@ from pydantic.alias_generators import to_camel
 
 from jobd.apps.migrate import Kind
 from jobd.status import Condition, Status
+from jobd.verbs.verify import Verdict
 
 T = TypeVar("T")
 
@@ -180,7 +181,7 @@ class Why(Wire):
 
 class Event(Wire):
     status: str = Field(
-        description="a status, or what else happened: CREATED, DELETED, RESTORED, CORRECTED .."
+        description="a status, or what else happened: CREATED, DELETED, RESTORED, CORRECTED, VERIFIED .."
     )
     created: str
     created_by: str
@@ -233,6 +234,57 @@ class Note(Wire):
     created: str
     last_updated: str
     links: JobLink = Field(alias="_links")
+
+
+class PairLinks(Wire):
+    first: Link
+    second: Link
+
+
+class Difference(Wire):
+    group: str = Field(
+        description="request, app, parameters, inputs, system, environment, exit, usage, outputs"
+    )
+    name: str
+    first: Any
+    second: Any
+    counts: bool = Field(description="what a job used is measured, and does not count")
+    withheld: bool = Field(description="the values of an environment are for its owner only")
+
+
+class Diff(Wire):
+    """In what two jobs differ."""
+
+    jobs: list[str]
+    same: bool = Field(description="nothing that counts differs")
+    differences: list[Difference]
+    omitted: int = Field(description="further ones, beyond the most that are listed of one group")
+    compared: list[str] = Field(description="what outputs of each were looked at")
+    missing: list[str] = Field(description="what could not be compared")
+    links: PairLinks = Field(alias="_links")
+
+
+class Digest(Wire):
+    size: int = Field(description="bytes")
+    sha256: str | None
+
+
+class Compared(Wire):
+    name: str = Field(description="a path; the logs are stdout and stderr")
+    verdict: Verdict
+    first: Digest | None
+    second: Digest | None
+
+
+class Verification(Wire):
+    """Whether what two jobs have made agrees, file by file. It is in the history of both."""
+
+    jobs: list[str]
+    verified: bool
+    files: list[Compared]
+    problems: list[str] = Field(description="what else speaks against it")
+    compared: list[str] = Field(description="what outputs of each were looked at")
+    links: PairLinks = Field(alias="_links")
 
 
 class File(Wire):

@@ -32,6 +32,8 @@ VERBS = {
     "hold": ("change", "keep jobs from starting"),
     "release": ("change", "let held jobs go on"),
     "resubmit": ("resubmit", "submit the same again, as a new job"),
+    "diff": ("diff", "in what two jobs differ"),
+    "verify": ("verify", "run a job again, strictly, and compare what both have made"),
     "notify": ("notify", "ask to be told of what happens to jobs (kept; nothing is delivered yet)"),
     "notifications": ("notify", "whom you want told of what happens to a job"),
     "tag": ("tag", "give a job tags to find it by, and note things down about it"),

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 OK = 0
 FAILED = 1
+DIFFERENT = 1
 USAGE = 2
 PARTLY = 3
 NO_JOB = 66
@@ -28,7 +29,8 @@ INTERRUPTED = SIGNALLED + 2
 TEXT = """\
 exit codes:
   0    done
-  1    refused at this moment (the message says why), or doctor has found something
+  1    refused at this moment (the message says why), or doctor has found something, or diff a
+       difference; of verify: not verified
   2    wrong usage, or a request that can never be right
   3    done in part: for some of several jobs, or asked for and not over yet
   66   no such job

@@ -27,6 +27,8 @@ PAGE = 100
 """The most rows that the API gives at once."""
 LONG_POLL = 30.0
 """Seconds that one request to wait may take."""
+LONG_READ = 3600.0
+"""Seconds that all files of two jobs may take to be read."""
 FIRST_PATIENCE = 5.0
 """Seconds of trying a daemon that has not answered once yet."""
 LONGEST_PAUSE = 2.0
@@ -275,6 +277,21 @@ class Client:
     def purges(self) -> Iterator[Job]:
         """Deleted jobs whose files will be removed, what goes first before the others."""
         return self._pages("/purges/v2", {}, None)
+
+    # ---- comparing
+
+    def diff(self, job_id: str, other: str) -> Job:
+        """In what two jobs differ: `differences`, `same`, and what was `compared`."""
+        path = f"/jobs/v2/{quote(job_id)}/diff/{quote(other)}"
+        result: Job = self._ask("GET", path, timeout=LONG_READ)
+        return result
+
+    def verify(self, job_id: str, against: str, ignore: Sequence[str] = ()) -> Job:
+        """Whether what two jobs have made agrees, file by file: `verified`, `files`, `problems`. ignore:
+        patterns of files that are left out. Goes into the history of both."""
+        body = {"against": against, "ignore": [*ignore]}
+        result: Job = self._ask("POST", f"/jobs/v2/{quote(job_id)}/verify", body=body, timeout=LONG_READ)
+        return result
 
     # ---- notifications and notes
 

@@ -554,6 +554,11 @@ class Persons:
         order = {"path": path, "job_id": job_id}
         return bool(self._do_long(user, "remove", order, lambda progress: None, leash))
 
+    def digests(self, user: str, path: str, leash: Leash) -> dict[str, Any]:
+        """Of all files beneath a directory of jobd's own (see digesting.py). Raises Refused in words,
+        Forbidden, Unavailable."""
+        return dict(self._do_long(user, "digests", {"path": path}, lambda progress: None, leash))
+
     def _do_long(
         self,
         user: str,

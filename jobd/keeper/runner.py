@@ -34,7 +34,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from jobd.errors import JobdError
-from jobd.keeper import archiving, commands, facts, files, procfs, staging, workspace
+from jobd.keeper import archiving, commands, digesting, facts, files, procfs, staging, workspace
 from jobd.keeper.identity import be_ordinary, become
 from jobd.keeper.main import reset_signals
 
@@ -218,5 +218,6 @@ LONG_DEEDS: dict[str, Callable[..., object]] = {
     "stage": staging.stage,
     "archive": archiving.archive,
     "remove": workspace.remove,
+    "digests": digesting.digests,
 }
 """Each is called with a way to tell how far it is, and its arguments."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from jobd.backend import Backend, Finding, Placed
@@ -13,6 +13,7 @@ from jobd.figures import Figures
 from jobd.keeper.persons import Persons
 from jobd.store.job import Job
 from jobd.store.store import Store
+from jobd.verbs.aside import Aside
 
 T = TypeVar("T")
 
@@ -66,6 +67,7 @@ class Desk:
     """Replaced as a whole when the configuration is read again."""
     persons: Persons
     engine: Engine
+    aside: Aside = field(default_factory=Aside)
 
 
 async def find(desk: Desk, caller: Caller, job_id: str, *, hidden: bool = False) -> Job:
