@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,12 +20,13 @@ from jobd.errors import Conflict, Invalid, NotFound
 from jobd.keeper import digesting
 from jobd.verbs import diff as module
 from jobd.verbs.diff import differences
-from tests.daemon import RunningDaemon
+from tests.daemon import RunningDaemon, until
 from tests.people import SystemDaemon, machine, needs_people
 from tests.talk import ask
 from tests.transfers import CONFIG, add_job, item
 
 PATH = {"PATH": os.environ["PATH"]}
+EXAMPLES = Path(__file__).parent.parent / "config/apps"
 
 
 @pytest.fixture(scope="module")
@@ -195,7 +197,7 @@ def test_a_job_that_makes_the_same_again_is_verified(served: RunningDaemon) -> N
     assert set(flags.values()) == {False}
     assert served.client().notifications(rerun["id"]) == []
     for one, other in ((job, rerun), (rerun, job)):
-        words = f"Its outputs and those of {other['id']} agree: 3 by SHA-256."
+        words = f"Its outputs and those of {other['id']} agree: 3 files by SHA-256."
         assert verdicts(served, one) == [("VERIFIED", words)]
 
 
@@ -372,3 +374,38 @@ def test_each_with_their_own_rights() -> None:
 
         assert daemon.as_user(lab.bob, others) == "refused"
         assert daemon.as_user(lab.alice, lambda client: client.verify(*ids)["verified"]) is True
+
+
+# ---- an app
+
+
+def test_verifying_a_job_of_an_app_until_the_app_changes(short_dir: Path) -> None:
+    apps = short_dir / "apps"
+    shutil.copytree(EXAMPLES, apps)
+    data = short_dir / "data.csv"
+    data.write_text("year,height\n2000,3\n2001,5\n")
+    with RunningDaemon(short_dir) as daemon:
+        submit = ["submit", "-q", "--wait", "--app", "pyplot-0.1.0", "--input", f"dataset={data}"]
+        job_id = daemon.jobctl(*submit).stdout.strip()
+        verified = daemon.jobctl("verify", job_id)
+        assert verified.returncode == 0, verified
+        assert "plot.svg  same" in verified.stdout
+
+        text = (apps / "pyplot.yaml").read_text()
+        (apps / "pyplot.yaml").write_text(text.replace("default: white", "default: black"))
+        daemon.hangup()
+        until(lambda: daemon.client().app("pyplot-0.1.0")["revision"] == 2)
+        refused = daemon.jobctl("verify", job_id)
+        assert (refused.returncode, refused.stdout) == (1, "")
+        assert "parameters.background" in refused.stderr
+
+        again = daemon.ended(daemon.client().resubmit(job_id)["id"])
+        differs = what_differs(daemon.client().diff(job_id, again["id"]))
+        assert differs.keys() == {"app.revision", "parameters.background", "outputs.plot.svg"}
+        assert differs["parameters.background"] == ("white", "black")
+        assert daemon.jobctl("verify", job_id, "--against", again["id"]).returncode == 1
+        data.write_text("year,height\n2000,4\n2001,5\n")
+        other = daemon.ended(daemon.client().resubmit(again["id"])["id"])
+        differs = what_differs(daemon.client().diff(again["id"], other["id"]))
+        assert differs.keys() == {"inputs.dataset: data.csv", "outputs.plot.svg"}
+        assert daemon.client().verify(again["id"], other["id"])["verified"] is False

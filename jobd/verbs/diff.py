@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jobd.apps.app import COMMAND
-from jobd.store import files
+from jobd.store import files, queries
 from jobd.store.files import Output, Staged
 from jobd.store.job import Job
 from jobd.units import format_run_time, gigabytes
@@ -143,9 +143,13 @@ def _digest(one: Staged | Output) -> dict[str, Any]:
 async def _of_environment(desk: Desk, caller: Caller, first: Job, second: Job) -> list[Difference]:
     if first.environment == second.environment:
         return []
-    ours = await desk.store.environment(first.environment) or {}
-    theirs = await desk.store.environment(second.environment) or {}
+    ours, theirs = [await _environment(desk, job) for job in (first, second)]
     found = differences({"environment": ours}, {"environment": theirs})
     if caller.name == first.owner == second.owner:
         return list(found)
     return [Difference(one.group, one.name, None, None, withheld=True) for one in found]
+
+
+async def _environment(desk: Desk, job: Job) -> dict[str, str]:
+    digest = job.environment
+    return await desk.store.read(lambda sql: queries.environment(sql, digest)) if digest else {}

@@ -134,7 +134,8 @@ def _words(found: Verification, other: Job, ignore: Sequence[str]) -> str:
     left_out = f" Left out: {', '.join(ignore)}." if ignore else ""
     if found.verified:
         number = sum(file.verdict is Verdict.SAME for file in found.files)
-        return f"Its outputs and those of {other.id} agree: {number} by SHA-256.{left_out}"
+        files = f"{number} file{'s' * (number != 1)}"
+        return f"Its outputs and those of {other.id} agree: {files} by SHA-256.{left_out}"
     wrong = [f"{file.name} ({file.verdict})" for file in found.files if not file.agrees]
     told = "; ".join([*found.problems, *wrong[:_NAMED]])
     more = f"; {len(wrong) - _NAMED} more files" if len(wrong) > _NAMED else ""
