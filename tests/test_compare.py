@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,6 +24,7 @@ from jobd.errors import Conflict, Invalid, NotFound
 from jobd.keeper import digesting
 from jobd.verbs import diff as module
 from jobd.verbs.diff import differences
+from tests.attempts import gone
 from tests.daemon import RunningDaemon, until
 from tests.people import SystemDaemon, machine, needs_people
 from tests.talk import ask
@@ -409,3 +414,32 @@ def test_verifying_a_job_of_an_app_until_the_app_changes(short_dir: Path) -> Non
         differs = what_differs(daemon.client().diff(again["id"], other["id"]))
         assert differs.keys() == {"inputs.dataset: data.csv", "outputs.plot.svg"}
         assert daemon.client().verify(again["id"], other["id"])["verified"] is False
+
+
+# ---- much to read
+
+
+def test_nobody_waits_for_what_another_has_read_and_the_daemon_ends_in_the_middle(
+    daemon: RunningDaemon,
+) -> None:
+    """A file of holes, which takes minutes to digest."""
+    large = run(daemon, "truncate -s 200G hole; echo large")
+    small = run(daemon, "echo small")
+    command = [sys.executable, "-m", "jobd.cli", "diff", large["id"], small["id"]]
+    environment = {**daemon.environment, "JOBD_AUTOSTART": "0"}
+    asking = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    runner = until(lambda: reader_of(large), what="it is being read")
+    assert b"".join(daemon.client().logs(small["id"])) == b"small\n"
+    assert daemon.stop() == 0
+    until(lambda: gone(runner), what="nobody reads it any more")
+    asking.terminate()
+    asking.communicate(timeout=20)
+
+
+def reader_of(job: dict[str, Any]) -> int | None:
+    """The process that has the file open."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if any(file.path == f"{job['outputPath']}/hole" for file in process.open_files()):
+                return int(process.pid)
+    return None
