@@ -9,6 +9,8 @@ moves.py       changes of a job: compare-and-set on the status, its history row 
 queries.py     what the engine and the verbs ask
 search.py      a person's search, from the query of a URL to SQL
 changes.py     who waits for a change of which job
+notifications.py  who wants to be told of what
+notes.py       what was noted down about jobs, tags among it
 drains.py      what is drained, by whom and why
 backup.py      a copy of it all while the daemon runs, and bringing one back
 filesystem.py  what kind of disk a path is on
