@@ -15,6 +15,7 @@ from jobd.errors import Conflict
 from tests import processes, slurm
 from tests.daemon import RunningDaemon, until
 from tests.slurm import Cluster
+from tests.transfers import add_job, item
 
 Job = dict[str, Any]
 
@@ -387,3 +388,29 @@ def test_signals_do_not_end_the_daemon_while_it_waits(daemon, cluster):
         daemon.submit("true")
         os.kill(daemon.process.pid, signal.SIGHUP)
         until(lambda: "was read again" in daemon.logged())
+
+
+# files
+
+
+def test_inputs_are_there_before_it_runs_and_outputs_go_to_the_archive(daemon):
+    source, archive = daemon.directory / "data.csv", daemon.directory / "archive"
+    source.write_text("1,2\n")
+    script = "cat data.csv; echo out > out.txt; exit 3"
+    job = add_job(
+        daemon,
+        *("sh", "-c", script),
+        staging=(item(source, "data.csv"),),
+        archive=archive,
+        system="cluster",
+        queue="debug",
+        request={"name": "test", "command": ["sh"]},
+    )
+    ended = daemon.ended(job["id"], 90)
+    assert told(ended) == ("FAILED", "EXIT_CODE", 3)
+    assert (archive / "out.txt").read_text() == "out\n"
+    log = f"test-{job['id']}.out"
+    names = {path.name for path in archive.iterdir()}
+    assert names == {".jobd", "out.txt", log} | (names & {log.replace(".out", ".err")})
+    assert b"".join(daemon.client().logs(job["id"])) == b"1,2\n"
+    assert not Path(ended["workPath"]).exists()
