@@ -65,7 +65,7 @@ def as_admin(daemon: SystemDaemon, user: User, function: Any, **groups: Any) -> 
 
 # ---- every route and verb with a job of somebody else's
 
-FIELDS: dict[str, dict[str, Any]] = {"resolve": {"neverSubmitted": True}}
+FIELDS: dict[str, dict[str, Any]] = {"resolve": {"neverSubmitted": True}, "verify": {"against": NOBODYS}}
 
 
 def requests() -> Iterator[tuple[str, str, Any]]:
@@ -113,6 +113,10 @@ def test_somebody_elses_job_is_no_job(
     assert [code, words] == lab.bob.call(lambda: say(NOBODYS))
 
 
+MORE = {"resolve": ["--never-submitted"], "notify": ["--on", "FINISHED", "--to", "http://localhost/"]}
+"""What a verb needs beside the job."""
+
+
 def job_verbs() -> list[str]:
     return [verb for verb in VERBS if {"jobs", "job"} & {action.dest for action in parser_of(verb)._actions}]
 
@@ -123,12 +127,12 @@ def test_somebody_elses_job_is_no_job_for_jobctl(
     daemon: SystemDaemon, lab: Machine, theirs: dict[str, str], verb: str, how: str
 ) -> None:
     word = {"id": theirs["running"], "beginning": theirs["running"][:8], "name": "private"}[how]
-    more = ["--never-submitted"] if verb == "resolve" else []
+    more = MORE.get(verb, [])
 
     def run() -> int:
         os.environ["JOBD_HOST"] = str(daemon.socket)
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()) as told:
-            code = command([verb, *more, word])
+            code = command([verb, *more, word, *([word] if verb == "diff" else [])])
         assert "no job" in told.getvalue() or "deleted job" in told.getvalue(), told.getvalue()
         return code
 

@@ -35,6 +35,8 @@ def main(session: Session, verb: str) -> int:
 
     def one(job_id: str) -> None:
         client = session.client()
+        if not changes:
+            client.show(job_id)  # without a job, or with somebody else's, there would merely be no notes
         for tag in options.tags:
             client.note(job_id, TAG, tag)
         if options.note:
