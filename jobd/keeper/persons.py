@@ -1,6 +1,5 @@
 """The daemon's side of the keeper, and the only part of it that others import. Everything done as a person
-goes through here: jobs by way of the keeper, commands and files by errands; what is the daemon's own user's
-needs no errand.
+goes through here: jobs by way of the keeper, which this file is about, and all else as deeds.py has it.
 
 Works without asyncio; every method may be called from any thread. One thread of its own listens to the
 supervisors' news and to the keeper, and starts the keeper again when it has died.
@@ -8,7 +7,6 @@ supervisors' news and to the keeper, and starts the keeper again when it has die
 
 from __future__ import annotations
 
-import base64
 import errno
 import json
 import logging
@@ -18,37 +16,42 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from jobd.errors import Forbidden, Invalid, Refused, Unavailable
-from jobd.keeper import commands, facts, files, ladder, look, orphans, procfs
+from jobd.keeper import ladder, look, orphans, procfs
 from jobd.keeper.commands import Finished
-from jobd.keeper.errands import Errands, Leash
+from jobd.keeper.deeds import Deeds, own_name
+from jobd.keeper.errands import Leash
 from jobd.keeper.files import Entry
 from jobd.keeper.flight import Flights
 from jobd.keeper.link import Fate, Link
 from jobd.keeper.look import Look, Record
-from jobd.keeper.order import Identity, Order
+from jobd.keeper.order import Order
 from jobd.keeper.workspace import is_own
-from jobd.people import Served, known, person, user_name
+from jobd.people import Served
 
-__all__ = ["Damaged", "Entry", "Finished", "Leash", "Look", "Order", "Persons", "Record", "is_own"]
+__all__ = [
+    "Damaged",
+    "Entry",
+    "Finished",
+    "Leash",
+    "Look",
+    "Order",
+    "Persons",
+    "Record",
+    "is_own",
+    "own_name",
+]
 
 CONTAINMENTS = ("auto", "cgroup", "subreaper", "group")
 LAUNCH_WAIT = 10.0
 """Seconds that `launch` waits for an answer."""
 _LAUNCH_TRIES = 3
-_FILE_WAIT = 10.0
-"""Seconds that a person's file system is given to open a file or list a directory."""
-_SILENCE = 600.0
-"""Seconds that staging, archiving and removing may be silent: a disk may take long over what was written."""
-_COMMAND_GRACE = 5.0
-"""Seconds beyond a command's own limit that its end is given to be told."""
 
 _log = logging.getLogger(__name__)
 
@@ -58,8 +61,8 @@ class Damaged(Unavailable):
     by that."""
 
 
-class Persons:
-    """Starts the keeper and speaks with it, reads the records, opens a person's files.
+class Persons(Deeds):
+    """Starts the keeper and speaks with it, and reads the records.
 
     `served` says for whom a root daemon works; None: a daemon does everything as its own user, for that one.
     `on_news(tag)` is called from a thread of its own whenever there is something new to see of that attempt:
@@ -77,7 +80,7 @@ class Persons:
     ) -> None:
         if containment not in CONTAINMENTS:
             raise Invalid(f"no containment {containment!r} (expected {', '.join(CONTAINMENTS)})")
-        self.served = served
+        super().__init__(served)
         self.state_dir = Path(state_dir)
         self.attempts = self.state_dir / "attempts"
         self.containment = containment
@@ -93,7 +96,6 @@ class Persons:
         self._launching: set[str] = set()
         """Tags that a `launch` is at, from its first line to its last."""
         self._fates_lock = threading.Lock()
-        self._errands = Errands()
 
     # its own life
 
@@ -231,31 +233,6 @@ class Persons:
         poll = select.poll()
         poll.register(self._end, select.POLLIN)
         return bool(poll.poll(wait * 1000))
-
-    # whom
-
-    def may_run_as(self, user: str) -> bool:
-        """Does this daemon do things as that person?"""
-        if self.served is None:
-            return user == own_name()
-        who = known(user)
-        return who is not None and self.served.includes(who)
-
-    def whom(self) -> str:
-        """The same in words, for those whom it does not serve."""
-        return self.served.words() if self.served else f"this daemon serves {own_name()} only"
-
-    def _identity(self, user: str) -> Identity | None:
-        """What a process has to become; None: nothing, we are that user. Raises Forbidden, and Unavailable
-        where the user database does not know them, since a network's may be away."""
-        if self.served is None and user == own_name():
-            return None
-        who = person(user)  # asked once: somebody who is gone at a second look would be nobody, and run as us
-        if self.served is not None and who is None:
-            raise Unavailable(f"there is no user {user} on this machine at present")
-        if self.served is None or who is None or not self.served.includes(who):
-            raise Forbidden(f"it cannot be done as {user}: {self.whom()}")
-        return None if who.uid == os.geteuid() else (who.uid, who.gid, who.groups())
 
     # jobs
 
@@ -440,135 +417,6 @@ class Persons:
         deserted = known is not None and known.boot_id == self.boot_id and not self.lives(known)
         return orphans.clear(known) if known and deserted else ()
 
-    # commands and files
-
-    def run(
-        self,
-        user: str | None,
-        argv: Sequence[str],
-        *,
-        environment: Mapping[str, str],
-        directory: str = "/",
-        stdin: bytes = b"",
-        timeout: float = 30.0,
-    ) -> Finished:
-        """Run a short command to its end, or to its time limit in seconds, as that person; None: as the
-        daemon.
-
-        Raises Refused for a person whom this daemon does not serve, and Unavailable: either it did not run,
-        or (words say so) nobody can tell what it did.
-        """
-        try:
-            identity = None if user is None else self._identity(user)
-        except Forbidden as error:
-            raise Refused(str(error)) from error
-        if identity is None:
-            return commands.run(argv, environment, directory, stdin, timeout)
-        order = {
-            "argv": list(argv),
-            "environment": dict(environment),
-            "directory": directory,
-            "stdin": base64.b64encode(stdin).decode(),
-            "timeout": timeout,
-        }
-        said, _ = self._errands.do(identity, "run", order, timeout + _COMMAND_GRACE)
-        texts = {name: said[name].encode("latin-1") for name in ("out", "err")}
-        return Finished(**{**said, **texts})
-
-    def open(self, user: str, root: str, path: str) -> int:
-        """A file descriptor to read a regular file beneath `root`, opened as the person; the caller closes
-        it.
-
-        No link is followed below root, and no FIFO or device is opened. Raises Invalid (the path leads
-        outside), NotFound, Forbidden, Unavailable.
-        """
-        identity = self._identity(user)
-        if identity is None:
-            return files.open_beneath(root, path)
-        _, (fd,) = self._errands.do(identity, "open", {"root": root, "path": path}, _FILE_WAIT)
-        return fd
-
-    def listing(self, user: str, root: str, path: str = "") -> list[Entry]:
-        """What is in that directory beneath `root`, by name; of a file, the file itself. Raises as `open`
-        does."""
-        identity = self._identity(user)
-        if identity is None:
-            return files.list_beneath(root, path)
-        found, _ = self._errands.do(identity, "list", {"root": root, "path": path}, _FILE_WAIT)
-        return [Entry(**entry) for entry in found]
-
-    def read(self, user: str, places: Sequence[tuple[str, str]], limit: int = 65536) -> list[bytes | None]:
-        """Small files, each a root and the path beneath it, opened as `open` does, at most `limit` bytes of
-        each; None: it is not there or cannot be read. Raises Forbidden, Unavailable."""
-        identity = self._identity(user)
-        if identity is None:
-            return [files.read_beneath(root, path, limit) for root, path in places]
-        order = {"places": list(places), "limit": limit}
-        found, _ = self._errands.do(identity, "read", order, _FILE_WAIT)
-        return [None if content is None else content.encode("latin-1") for content in found]
-
-    def facts(self, user: str, sources: Sequence[str]) -> dict[str, dict[str, Any] | None]:
-        """By source of an input, what can be seen of it as that person without reading it (facts.py). Raises
-        Forbidden, Unavailable."""
-        identity = self._identity(user) if sources else None
-        if identity is None:
-            return facts.of_all(sources)
-        found, _ = self._errands.do(identity, "facts", {"sources": list(sources)}, _FILE_WAIT)
-        return dict(found)
-
-    # a job's own directories
-
-    def stage(
-        self,
-        user: str,
-        workspace: str,
-        job_id: str,
-        plan: Sequence[Mapping[str, Any]],
-        limits: Mapping[str, Any],
-        told: Callable[[dict[str, Any]], None],
-        leash: Leash,
-    ) -> list[dict[str, Any]]:
-        """Bring inputs into the work directory, which is made (see staging.py: lines of the plan, limits, and
-        rows of what was staged). Raises Refused, naming the input, Forbidden, Unavailable."""
-        order = {"path": workspace, "job_id": job_id, "plan": list(plan), "limits": limits}
-        return list(self._do_long(user, "stage", order, told, leash))
-
-    def archive(
-        self,
-        user: str,
-        workspace: str,
-        job_id: str,
-        target: str,
-        before: Sequence[tuple[str, int, float | None]],
-        told: Callable[[dict[str, Any]], None],
-        leash: Leash,
-    ) -> dict[str, Any]:
-        """Put into `target` what the work directory did not have before (see archiving.py, also for what
-        comes back). The work directory stays. Raises Refused in words, Forbidden, Unavailable."""
-        order = {"path": workspace, "job_id": job_id, "target": target, "before": list(before)}
-        return dict(self._do_long(user, "archive", order, told, leash))
-
-    def remove(self, user: str, path: str, job_id: str, leash: Leash) -> bool:
-        """Remove a directory of jobd's own with all that is in it. False: it has not that job's mark, and is
-        as it was. Raises Refused, Forbidden, Unavailable."""
-        order = {"path": path, "job_id": job_id}
-        return bool(self._do_long(user, "remove", order, lambda progress: None, leash))
-
-    def digests(self, user: str, path: str, leash: Leash) -> dict[str, Any]:
-        """Of all files beneath a directory of jobd's own (see digesting.py). Raises Refused in words,
-        Forbidden, Unavailable."""
-        return dict(self._do_long(user, "digests", {"path": path}, lambda progress: None, leash))
-
-    def _do_long(
-        self,
-        user: str,
-        deed: str,
-        order: Mapping[str, Any],
-        told: Callable[[dict[str, Any]], None],
-        leash: Leash,
-    ) -> Any:
-        return self._errands.do_long(self._identity(user), deed, order, _SILENCE, told, leash)
-
     def doctor(self) -> dict[str, Any]:
         """How jobs are contained here, why so, and what could escape."""
         link = self._keeper()
@@ -587,9 +435,3 @@ class Persons:
             found["cgroup"] = self._place.base
         found["memory_limit"] = "memory" in found.get("controllers", [])
         return found
-
-
-@cache
-def own_name() -> str:
-    """Of the user that this process runs as, as long as it runs; not by getlogin, which needs a terminal."""
-    return user_name(os.geteuid())
