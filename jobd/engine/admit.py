@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -65,6 +66,8 @@ def admit(
 
 def why(job: Job, system: System, waits: Mapping[Line, str]) -> str:
     """Why a job that waits does so; `waits` is of the last turn."""
+    if job.not_before and job.not_before > time.time():
+        return job.reason  # it is to be handed over again, later
     slots = system.slots
     beyond = lacking(job, slots.processors, slots.memory, len(slots.gpus)) if slots else []
     if beyond:

@@ -76,7 +76,7 @@ async def _look_up(lane: Lane, job: Job, why: str) -> None:
         await _take(lane, job, placed)
     else:
         pause = min(2.0 ** (job.attempt - 1), _LONGEST_PAUSE)
-        await lane.store.write(lambda tx: _never_taken(tx, job, time.time() + pause))
+        await lane.store.write(lambda tx: _never_taken(tx, job, time.time() + pause, why))
         lane.ring_in(pause)
 
 
@@ -154,7 +154,7 @@ async def _refuse(lane: Lane, job: Job, words: str) -> None:
     lane.bell.set()
 
 
-def _never_taken(tx: Transaction, job: Job, not_before: float) -> None:
+def _never_taken(tx: Transaction, job: Job, not_before: float, why: str) -> None:
     """It is free to be handed over again under a new tag, after a pause that grows with each attempt, unless
     somebody has stopped it meanwhile (T7). Of what a backup brought back nobody knows that: it is held."""
     current = queries.job(tx.sql, job.id)
@@ -170,5 +170,5 @@ def _never_taken(tx: Transaction, job: Job, not_before: float) -> None:
         words = f"{current.system} knows nothing of it. {doubt}"
         moves.move(tx, current, Status.PAUSED, words, reason=words, held_from=Status.STAGED, **facts)
         return
-    words = "Its system never took it: it is handed over again."
+    words = f"Its system never took it: it is handed over again. {why}".strip()
     moves.move(tx, current, Status.STAGED, words, reason=words, not_before=not_before, **facts)
