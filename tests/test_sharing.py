@@ -223,10 +223,9 @@ def test_a_job_whose_logs_become_too_large_is_ended_and_its_other_files_are_not_
     config = "systems: [{id: local, killGrace: 1, options: {maxLogSize: 1MB}}]\n"
     with RunningDaemon(short_dir, config) as daemon:
         write = "head -c 3000000 /dev/zero > big; echo done; exec >/dev/null; sleep 3; exit 3"
-        fine = daemon.submit("sh", "-c", write)
-        loud = daemon.submit(
-            "sh", "-c", "mv *.out gone; while :; do head -c 100000 /dev/zero; sleep 0.01; done"
-        )
+        fine = daemon.submit("sh", "-c", write, directory=None)
+        shout = "mv *.out gone && while :; do head -c 100000 /dev/zero; sleep 0.01; done"
+        loud = daemon.submit("sh", "-c", shout, directory=None)
         both = daemon.submit("sh", "-c", "head -c 600000 /dev/zero; head -c 600000 /dev/zero >&2; sleep 1000")
         for job in (loud, both):
             ended = daemon.ended(job["id"])
