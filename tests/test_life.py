@@ -85,7 +85,7 @@ class Life(RuleBasedStateMachine):
     @rule(job_id=jobs)
     def never_taken(self, job_id):
         job = self.job(job_id)
-        self.write(lambda tx: _never_taken(tx, job, 0.0), "")
+        self.write(lambda tx: _never_taken(tx, job, 0.0, ""))
 
     @rule(job_id=jobs, report=reports)
     def reported(self, job_id, report):
