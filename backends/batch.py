@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import threading
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +30,8 @@ _NOT_RUN = (126, 127)
 """A shell's exit codes for a program that is not there."""
 _UNREADABLE_FOR = 60.0
 """Seconds for which a person whose files could not be read is left in peace: they hold up all others."""
+_FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 60.0
+"""Seconds before a second source is asked again about a job of which it knew nothing."""
 
 
 # ---- options
@@ -59,9 +62,11 @@ class Programs:
 
     paths: Mapping[str, str]
     timeouts: Mapping[str, float] = field(default_factory=dict)
+    otherwise: float = _TIMEOUT
+    """The seconds for those that are not in `timeouts`."""
 
     @classmethod
-    def read(cls, options: Mapping[str, Any], names: Sequence[str]) -> Programs:
+    def read(cls, options: Mapping[str, Any], names: Sequence[str], otherwise: float = _TIMEOUT) -> Programs:
         """From a system's options: a path by each program's name, and `timeouts`. Raises Invalid."""
         paths = {
             name: text_option(options, name, "options", "/.*", "an absolute path")
@@ -73,10 +78,10 @@ class Programs:
         if not isinstance(given, Mapping):
             raise Invalid(Fault("options.timeouts", "this is no mapping", "a duration by each program"))
         check_names(given, names, "options.timeouts")
-        return cls(paths, {name: _duration(name, value) for name, value in given.items()})
+        return cls(paths, {name: _duration(name, value) for name, value in given.items()}, otherwise)
 
     def timeout(self, name: str) -> float:
-        return self.timeouts.get(name, _TIMEOUT)
+        return self.timeouts.get(name, self.otherwise)
 
 
 def _duration(name: str, value: Any) -> float:
@@ -102,12 +107,17 @@ class Scheduler:
     transient: re.Pattern[str]
     """Words of failures that say nothing of the request itself."""
 
-    def ask(self, name: str, *arguments: str) -> str:
-        """The output of a query. Raises Down: an answer that failed is none (T4)."""
+    def query(self, name: str, *arguments: str, user: str | None = None) -> Finished:
+        """A query, however it went. Raises Down when it could not be asked, Refused for a person who is not
+        served."""
         try:
-            done = self._run(None, name, [self.programs.paths[name], *arguments])
+            return self._run(user, name, [self.programs.paths[name], *arguments])
         except Unavailable as trouble:
             raise Down(str(trouble)) from trouble
+
+    def ask(self, name: str, *arguments: str) -> str:
+        """The output of a query. Raises Down: an answer that failed is none (T4)."""
+        done = self.query(name, *arguments)
         if done.code != 0:
             raise Down(words(name, done))
         return done.out.decode("utf-8", "replace")
@@ -165,6 +175,25 @@ def name_of(placed: Placed) -> str:
     """The name under which the scheduler has it: its tag, or that of an earlier attempt that ran after
     all."""
     return str(placed.handle.get("name", placed.tag))
+
+
+class Unheard:
+    """Jobs of which a second source knew nothing, and when it is asked about them again: ever more seldom."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._next: dict[str, tuple[float, float]] = {}
+        """By tag: when, and after what pause."""
+
+    def is_due(self, tag: str) -> bool:
+        with self._lock:
+            return time.monotonic() >= self._next.get(tag, (0.0, 0.0))[0]
+
+    def note(self, tag: str, unheard: bool) -> None:
+        with self._lock:
+            if unheard:
+                pause = min(self._next.get(tag, (0.0, _FIRST_PAUSE / 2))[1] * 2, _LONGEST_PAUSE)
+                self._next[tag] = time.monotonic() + pause, pause
 
 
 class RecordReader:

@@ -157,10 +157,15 @@ PIPE, and of those that are passed on): that tells 137 from KILL."""
 
 
 def script(
-    ticket: Ticket, head: Sequence[str], environment: Mapping[str, str], id_variable: str, restarts: str
+    ticket: Ticket,
+    head: Sequence[str],
+    environment: Mapping[str, str],
+    id_variable: str,
+    restarts: str,
+    opens_logs: bool = False,
 ) -> bytes:
     """`head`: the scheduler's directives. `id_variable` and `restarts`: where it tells the script its local
-    id and how often it was requeued."""
+    id and how often it was requeued. `opens_logs`: the scheduler does not open the job's own."""
     directives = ticket.directives.splitlines()
     body = _SCRIPT.format(
         attempt=word(f"{ticket.workspace}/{attempt(ticket.tag)}"),
@@ -178,10 +183,15 @@ def script(
         *(line for line in directives if line.startswith("#")),
         f"# jobd, job {ticket.job_id}",
         BASH,
+        *(_logs(ticket) if opens_logs else ()),
         *(line for line in directives if not line.startswith("#")),
         body,
     ]
     return "\n".join(lines).encode("utf-8", "surrogateescape")
+
+
+def _logs(ticket: Ticket) -> list[str]:
+    return [f"umask {ticket.umask:o}", f"exec >>{word(ticket.stdout)} 2>>{word(ticket.stderr)}"]
 
 
 def _run(ticket: Ticket, environment: Mapping[str, str]) -> str:

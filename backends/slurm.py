@@ -16,7 +16,6 @@ script wrote down its end, is over.
 from __future__ import annotations
 
 import re
-import threading
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,7 +23,7 @@ from typing import Any
 
 from jobd.backend import Backend, Finding, Phase, Placed, Report, Ticket, Usage
 from jobd.backends import batch, jobscript, slurm_doctor, slurm_text, slurm_words
-from jobd.backends.batch import Programs, RecordReader, Scheduler
+from jobd.backends.batch import Programs, RecordReader, Scheduler, Unheard
 from jobd.backends.jobscript import UNCLAIMED, Records
 from jobd.backends.slurm_text import Row
 from jobd.errors import Conflict, Down, Fault, Invalid, Refused, Unavailable
@@ -45,8 +44,6 @@ _MOST_NAMES = 500
 _SKEW = 3600.0
 """Seconds by which the clocks of the cluster and of this machine may differ."""
 _LOOK_BACK = 30 * 86400.0
-_FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 60.0
-"""Seconds before accounting is asked again about a job of which it knew nothing."""
 _ACCOUNTS_LAG = 120.0
 """Seconds for which a job's end, once its script has written it down, waits for the accounts to tell how."""
 _OF_THE_SCHEDULER = re.compile(r"(SLURM|SLURMD|SBATCH|SQUEUE|SACCT|SCANCEL|SCONTROL)_.*")
@@ -61,7 +58,7 @@ class SlurmBackend(Backend):
         cluster = batch.text_option(options, "cluster", "options", r"[\w.-]+", "the name of one cluster")
         self._cluster = [f"--clusters={cluster}"] if cluster else []
         self._accounting = _accounting(options)
-        self._unheard = _Unheard()
+        self._unheard = Unheard()
         self._records = RecordReader(persons)
         environment = {"LC_ALL": "C.UTF-8", "TZ": "UTC", "SLURM_TIME_FORMAT": "%s"}
         environment |= {"SLURM_CONF": conf} if conf else {}
@@ -214,25 +211,6 @@ def _accounting(options: Mapping[str, Any]) -> bool | None:
     if not isinstance(value, bool):
         raise Invalid(Fault("options.accounting", f"{value!r} will not do", "true, false or auto"))
     return value
-
-
-class _Unheard:
-    """Jobs of which accounting knew nothing, and when it is asked about them again: ever more seldom."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._next: dict[str, tuple[float, float]] = {}
-        """By tag: when, and after what pause."""
-
-    def is_due(self, tag: str) -> bool:
-        with self._lock:
-            return time.monotonic() >= self._next.get(tag, (0.0, 0.0))[0]
-
-    def note(self, tag: str, unheard: bool) -> None:
-        with self._lock:
-            if unheard:
-                pause = min(self._next.get(tag, (0.0, _FIRST_PAUSE / 2))[1] * 2, _LONGEST_PAUSE)
-                self._next[tag] = time.monotonic() + pause, pause
 
 
 # ---- what goes to sbatch

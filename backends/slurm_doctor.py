@@ -7,19 +7,11 @@ import socket
 from collections.abc import Iterator, Mapping
 
 from jobd.backend import Finding
-from jobd.backends import slurm_text
-from jobd.backends.batch import Scheduler, said
-from jobd.errors import JobdError, Refused
+from jobd.backends import batch_doctor, slurm_text
+from jobd.backends.batch import Scheduler
+from jobd.errors import JobdError
 
 _OLDEST = (22, 5)
-_CHECK = r"""
-umask 077
-mkdir -p "$1" && probe=$(mktemp "$1/.jobd-doctor.XXXXXX") || exit 1
-ln -s x "$probe.link" && rm -f "$probe.link" || { rm -f "$probe"; exit 2; }
-rm -f "$probe"
-stat -f -c %T "$1"
-"""
-_LOCAL = {"ext2/ext3", "xfs", "btrfs", "tmpfs", "overlayfs", "zfs", "ramfs"}
 
 
 def findings(
@@ -39,7 +31,7 @@ def findings(
         return
     yield from _controller(config, interval)
     yield from _accounts(slurm, config, accounting)
-    yield from _place(slurm, config, user, directory)
+    yield from batch_doctor.place(slurm.persons, user, directory, _alone(config))
 
 
 def _version(version: str) -> Iterator[Finding]:
@@ -97,33 +89,6 @@ def _accounts(slurm: Scheduler, config: Mapping[str, str], accounting: bool | No
         yield Finding("!", f"sacct does not answer: {trouble}. Without it {worse}")
     else:
         yield Finding("ok", "accounting answers")
-
-
-def _place(slurm: Scheduler, config: Mapping[str, str], user: str, directory: str) -> Iterator[Finding]:
-    if not directory:
-        return
-    argv = ["/bin/sh", "-c", _CHECK, "jobd", directory]
-    try:
-        done = slurm.persons.run(user, argv, environment={"PATH": "/usr/bin:/bin"}, timeout=10.0)
-    except Refused as refusal:
-        yield Finding("-", f"where jobs have their directories only those who have jobs can see: {refusal}")
-        return
-    except JobdError as trouble:
-        yield Finding("!", f"{directory} cannot be looked at as {user}: {trouble}")
-        return
-    kind = done.out.decode("utf-8", "replace").strip()
-    if done.code == 2:
-        yield Finding(
-            "!", f"{directory}, where jobs have their directories, knows no symbolic links: {said(done)}"
-        )
-    elif done.code != 0:
-        yield Finding("!", f"{directory}, where jobs have their directories, cannot be written: {said(done)}")
-    elif kind in _LOCAL and not _alone(config):
-        yield Finding(
-            "!", f"{directory} is on a local file system ({kind}): the nodes must see it (workDir says where)"
-        )
-    else:
-        yield Finding("ok", f"{directory} can be written as {user} ({kind})")
 
 
 def _alone(config: Mapping[str, str]) -> bool:
