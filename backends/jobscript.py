@@ -132,11 +132,16 @@ jobd_child=$!
 for jobd_each in {signals}; do
     trap "jobd_pass $jobd_each" $jobd_each
 done
+jobd_code=
 while
     jobd_passed=
     wait "$jobd_child"
-    jobd_code=$?
-    [ -n "$jobd_passed" ] && kill -0 "$jobd_child" 2>/dev/null
+    jobd_last=$?
+    case $jobd_last in
+        -1 | 127) jobd_code=${{jobd_code:-$jobd_last}} ;;
+        *) jobd_code=$jobd_last ;;
+    esac
+    [ -n "$jobd_passed" ]
 do :; done
 exec 2>&4 4>&-
 jobd_signal=0
@@ -152,8 +157,10 @@ rm -f "$jobd_attempt/said"
 exit "$jobd_code"
 """
 """Signals for the job often come to this process alone: it passes them on, and stays to write down how the
-program took them. A shell says on its standard error when its child was ended by a signal (but some do not of
-PIPE, and of those that are passed on): that tells 137 from KILL."""
+program took them. A wait that a signal has cut short is repeated, since the program may have ended just then. A
+shell that has told of that end already says 127; bash, where the two fall together, at times -1, and the code
+is lost. A shell says on its standard error when its child was ended by a signal (but some do not of PIPE, and of
+those that are passed on): that tells 137 from KILL."""
 
 
 def script(

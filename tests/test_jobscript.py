@@ -186,6 +186,24 @@ def test_T6_a_signal_for_the_script_reaches_the_program(node):
     assert node.records(ticket).code == 3
 
 
+def test_T6_a_signal_to_everybody_at_once_leaves_the_program_s_own_code(node):
+    """Bash loses it at times, and then has 143 for it."""
+    codes = []
+    for number in range(15):
+        script = "trap 'exit 3' TERM; echo $$ > pid.new; mv pid.new pid; while :; do sleep 0.01; done"
+        ticket = node.ticket("/bin/sh", "-c", script, workspace=f"{node.directory}/job-{number}")
+        node.hand_over(ticket)
+        process = node.start(ticket)
+        until((node.directory / "pid").exists)
+        for pid in int((node.directory / "pid").read_text()), process.pid:
+            os.kill(pid, signal.SIGTERM)
+        codes.append(process.wait(timeout=20))
+        assert node.records(ticket).code == codes[-1] or codes[-1] == 143
+        (node.directory / "pid").unlink()
+    assert codes.count(3) >= (10 if node.shell == "bash" else 15)
+    assert set(codes) <= {3, 143}
+
+
 # once (T2)
 
 
