@@ -9,6 +9,7 @@ the person before the scheduler is asked. In it, whole or not at all:
     start    who runs, where, since when
     exit     the code, and whether the shell saw a signal behind it (T5)
     failed   why the program could not even be started, in words
+    deleted  not the script's: the scheduler took an order to end the job
 
 Before a job is handed over again, the attempts before it are revoked in the same way: whichever of the two
 made the link first, at most one submission ever runs. All of this is the person's to change, so it is a
@@ -28,7 +29,7 @@ from dataclasses import dataclass
 
 from jobd.backend import Ticket
 
-FILES = ("start", "exit", "failed")
+FILES = ("start", "exit", "failed", "deleted")
 UNCLAIMED = 79
 """The script's exit code when another submission has the claim, or its records cannot be written."""
 REVOKED = "revoked"
@@ -157,10 +158,10 @@ rm -f "$jobd_attempt/said"
 exit "$jobd_code"
 """
 """Signals for the job often come to this process alone: it passes them on, and stays to write down how the
-program took them. A wait that a signal has cut short is repeated, since the program may have ended just then. A
-shell that has told of that end already says 127; bash, where the two fall together, at times -1, and the code
-is lost. A shell says on its standard error when its child was ended by a signal (but some do not of PIPE, and of
-those that are passed on): that tells 137 from KILL."""
+program took them. A wait that a signal has cut short is repeated, since the program may have ended just then.
+A shell that has told of that end already says 127; bash, where the two fall together, at times -1, and the
+code is lost. A shell says on its standard error when its child was ended by a signal (but some do not of
+PIPE, and of those that are passed on): that tells 137 from KILL."""
 
 
 def script(
@@ -260,6 +261,7 @@ class Records:
     ended: float | None = None
     cpu: float | None = None
     failed: str | None = None
+    deleted: bool = False
 
     @property
     def over(self) -> bool:
@@ -278,13 +280,17 @@ def places(workspace: str, name: str) -> list[tuple[str, str]]:
     return [(workspace, f"{attempt(name)}/{file}") for file in FILES]
 
 
-def records(start: bytes | None, exit: bytes | None, failed: bytes | None) -> Records:
-    """From the bytes of the three files, which may hold anything."""
+def records(
+    start: bytes | None, exit: bytes | None, failed: bytes | None, deleted: bytes | None = None
+) -> Records:
+    """From the bytes of the four files, which may hold anything."""
     began, ended = _facts(start), _facts(exit)
     local_id = began.get("id")
+    was_deleted = deleted is not None
     if local_id is None or _time(began) is None:
-        return Records()
-    known = Records(local_id, began.get("node"), _number(began, "restarts") or 0, _time(began))
+        return Records(deleted=was_deleted)
+    restarts = _number(began, "restarts") or 0
+    known = Records(local_id, began.get("node"), restarts, _time(began), deleted=was_deleted)
     code, end = _number(ended, "code"), _time(ended)
     if ended.get("id") != local_id or code is None or not 0 <= code <= 255 or end is None:
         return known
@@ -299,6 +305,7 @@ def records(start: bytes | None, exit: bytes | None, failed: bytes | None) -> Re
         ended=max(end, known.started or end),
         cpu=_cpu(exit),
         failed=failed.decode("utf-8", "replace").strip()[:1000] if failed else None,
+        deleted=was_deleted,
     )
 
 
