@@ -193,6 +193,7 @@ class Backend(ABC):
 BUILT_IN = {
     "local": "jobd.backends.local.LocalBackend",
     "slurm": "jobd.backends.slurm.SlurmBackend",
+    "pbs": "jobd.backends.pbs.PbsBackend",
 }
 
 

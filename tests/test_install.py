@@ -75,6 +75,7 @@ def test_the_wheel_has_every_module_and_all_that_goes_with_them(wheel: Path) -> 
         *(f"jobd/systemd/{name}" for name in UNITS),
         *(f"jobd/systemd/user/{name}" for name in UNITS[:3]),
         "jobd/examples/systems/slurm.yaml",
+        "jobd/examples/systems/pbs.yaml",
     }
     assert with_them <= names
     beside = {name for name in names if not name.startswith("jobd/") and ".dist-info/" not in name}
