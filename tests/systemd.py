@@ -88,10 +88,10 @@ class Machine:
     def __init__(self, share: Mapping[Path, str] | None = None, boot_id: str = "") -> None:
         """`share`: directories of this machine and where they are in the new one; `boot_id`: what its kernel
         is to say instead of this one's, since there is but one kernel."""
-        self._share = {os.fspath(here): there for here, there in (share or {}).items()}
+        self._share = [(os.fspath(here), there) for here, there in (share or {}).items()]
         for needed in (ROOT, Path(sys.prefix), Path(sys.base_prefix)):
             if needed.is_relative_to("/tmp") or needed.is_relative_to("/run"):
-                self._share[os.fspath(needed)] = os.fspath(needed)
+                self._share.append((os.fspath(needed), os.fspath(needed)))
         self._boot_id = boot_id
 
     def __enter__(self) -> Machine:
@@ -217,7 +217,7 @@ def main(facts: dict[str, Any]) -> None:
         ("sys/fs/cgroup", "cgroup2", "rw"),
     ):
         _mount("-t", kind, "-o", options, kind, root / place)
-    for here, there in facts["share"].items():
+    for here, there in facts["share"]:
         (root / there.lstrip("/")).mkdir(parents=True, exist_ok=True)
         _mount("--bind", here, root / there.lstrip("/"))
     _settings(root)

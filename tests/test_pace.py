@@ -86,7 +86,7 @@ class Asked:
 
 def lane(asked: Asked) -> Lane:
     nothing: Any = None
-    return Lane(nothing, System(id="x", backend="y"), nothing, 0.05)
+    return Lane(nothing, System(id="x", backend="y"), nothing, 0.05, nothing, nothing)
 
 
 def test_T9_while_a_system_is_down_one_call_at_a_time_tries_ever_more_seldom():

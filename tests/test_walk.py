@@ -24,7 +24,7 @@ _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}-007")
 def steps() -> list[tuple[str, str]]:
     """Each command of the part about apps, and what it prints."""
     text = (ROOT / "README.md").read_text()
-    part = text[text.index("\n## Apps\n") : text.index("\n## Your own daemon")]
+    part = text[text.index("\n## Apps\n") : text.index("\n## Are the results valid?")]
     walk = "".join(re.findall(r"^```console\n(.*?)^```$", part, re.MULTILINE | re.DOTALL))
     found = re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", walk, re.MULTILINE)
     assert len(found) > 10
