@@ -63,8 +63,9 @@ async def _short_of_room(lane: Lane) -> dict[str, str]:
         return {}
     if lane.looking is None or lane.looking.done():
         lane.looking = asyncio.ensure_future(lane.call(_look_for_room, lane))
-    done, _ = await asyncio.wait([lane.looking], timeout=_LONGEST_LOOK)
-    return lane.looking.result() if done else {}
+    look = lane.looking  # the next one may have begun by the time we go on
+    done, _ = await asyncio.wait([look], timeout=_LONGEST_LOOK)
+    return look.result() if done else {}
 
 
 def _look_for_room(lane: Lane) -> dict[str, str]:
