@@ -242,3 +242,12 @@ def test_a_log_limit_that_is_none_is_refused(short_dir: Path, limit: str) -> Non
     done = subprocess.run(command, env=daemon.environment, capture_output=True, text=True, check=False)
     assert done.returncode == 78
     assert "maxLogSize of the local backend" in done.stderr
+
+
+def test_of_two_systems_each_hears_of_its_own_jobs_ends(short_dir: Path) -> None:
+    """One whose end the other system heard of first would let nobody start before the next sweep."""
+    config = "sweep: 1h\nsystems: [{id: one, slots: {processors: 1}}, {id: two, slots: {processors: 1}}]\n"
+    with RunningDaemon(short_dir, config) as daemon:
+        requests = [{"name": f"n{number}", "command": ["true"]} for number in range(40)]
+        for job in daemon.client().submit_many(requests):
+            assert daemon.ended(job["id"])["status"] == "FINISHED"

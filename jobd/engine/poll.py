@@ -77,7 +77,13 @@ def _jobs(sql: queries.Connection, lane: Lane, tags: set[str] | None) -> list[Jo
     if tags is None:
         lost = queries.lost(sql, lane.system.id, time.time() - _CORRECTABLE_FOR)
         return queries.placed(sql, lane.system.id) + lost
-    return [job for job in queries.by_tags(sql, tags) if job.submitted and job.status in AT_SYSTEM]
+    return [job for job in queries.by_tags(sql, tags) if job.submitted and _is_here(job, lane)]
+
+
+def _is_here(job: Job, lane: Lane) -> bool:
+    """News comes to all systems that jobd runs itself; only the job's own one knows whom its end lets
+    start."""
+    return job.system == lane.system.id and job.status in AT_SYSTEM
 
 
 def _answered(lane: Lane) -> float:
