@@ -351,7 +351,9 @@ def test_what_is_changed_is_named_with_care(shared: RunningDaemon) -> None:
         done = shared.jobctl(*words)
         assert (done.returncode, done.stdout) == (2, ""), done
     assert "at least 4 characters" in shared.jobctl("kill", first[:3]).stderr
-    assert shared.jobctl("status", first[:3]).stdout
+    there = [job["id"] for job in shared.client().list(fields=["id"])]
+    short = next(first[:n] for n in range(1, 37) if sum(one.startswith(first[:n]) for one in there) == 1)
+    assert shared.jobctl("status", short).stdout
     by_name = submitted(shared, "--name", "ab", "--", "sleep", "1000")
     assert by_name in shared.jobctl("kill", "ab").stdout
     assert shared.jobctl("kill", first[:8]).returncode == 0
