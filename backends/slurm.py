@@ -76,7 +76,12 @@ class SlurmBackend(Backend):
 
     def submit(self, ticket: Ticket) -> Placed:
         began = time.time()
-        said = self._sbatch.submit(ticket, "sbatch", self._arguments(ticket), _script(ticket))
+        try:
+            said = self._sbatch.submit(ticket, "sbatch", self._arguments(ticket), _script(ticket))
+        except Refused as words:
+            if slurm_words.LATER.search(str(words)):
+                raise Unavailable(str(words)) from words
+            raise
         if ran := jobscript.ran_before(said):
             local_id, name = ran
             return self._placed(ticket, local_id, began - _LOOK_BACK, name)

@@ -97,11 +97,13 @@ TRANSIENT = re.compile(
     r"|timed? ?out|protocol authentication|munge|standby mode|zero bytes|unexpected message|insane message"
     r"|cannot stat file|configuration source|endpoint is not connected|no route to host|broken pipe"
     r"|temporarily un|interrupted system call|cannot allocate memory|too many open files"
-    r"|versions? of client and server|host name lookup|name or service not known|MaxSubmit|in startup"
+    r"|versions? of client and server|host name lookup|name or service not known|in startup"
     r"|error on job id .* (configur|requeu)",
     re.IGNORECASE,
 )
 """Failures of commands that say nothing of the request: maybe later, maybe done."""
+LATER = re.compile("MaxSubmit", re.IGNORECASE)
+"""Slurm says no for the moment, and only to this person or account."""
 
 ACCOUNTING_OFF = re.compile(r"accounting storage is disabled|AccountingStorageType", re.IGNORECASE)
 ALREADY_OVER = re.compile(r"already completing or completed|Invalid job id specified", re.IGNORECASE)

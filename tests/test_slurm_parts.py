@@ -18,6 +18,7 @@ from jobd.backends.batch import Programs, Scheduler
 from jobd.backends.slurm import SlurmBackend
 from jobd.errors import Down, Invalid, Refused, Unavailable
 from jobd.keeper.commands import Finished
+from jobd.keeper.persons import Persons, own_name
 from jobd.status import Condition
 
 RECORDINGS = Path(__file__).parent / "recordings" / "slurm"
@@ -314,3 +315,13 @@ def test_the_example_has_every_option_and_all_are_taken():
 def test_options_of_queues_are_single_words(options):
     with pytest.raises(Invalid):
         SlurmBackend({}, None).check_queue(options)
+
+
+def test_one_persons_limit_makes_them_wait_and_the_cluster_is_not_sick(tmp_path: Path) -> None:
+    sbatch = tmp_path / "sbatch"
+    sbatch.write_text("#!/bin/sh\necho 'sbatch: error: QOSMaxSubmitJobPerUserLimit' >&2\nexit 1\n")
+    sbatch.chmod(0o755)
+    backend = SlurmBackend({"sbatch": str(sbatch)}, Persons(tmp_path))
+    with pytest.raises(Unavailable, match="QOSMaxSubmit") as raised:
+        backend.submit(ticket(user=own_name(), workspace=str(tmp_path / "job")))
+    assert not isinstance(raised.value, Down)
