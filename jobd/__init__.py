@@ -4,7 +4,7 @@ each.
 Nothing is imported here, so that `jobctl` and the keeper start fast. The way down through the packages, which
 tests/test_walls.py holds:
 
-    cli, daemon > api, client > verbs, engine > store, backends > keeper > config, backend
+    cli, daemon > api, client > verbs, engine > store, backends, courier > keeper > config, backend
         > layers > places > yamlfile > errors, units, status, people, machine, service, journal, difference
 """
 

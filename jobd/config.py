@@ -26,7 +26,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from jobd import model, places, units
+from jobd import model, places, targets, units
 from jobd.errors import Invalid
 from jobd.layers import Layers
 from jobd.machine import machine
@@ -82,6 +82,11 @@ def _variable(value: object) -> object:
     return value
 
 
+def _entry(value: str) -> str:
+    targets.entry(value)
+    return value
+
+
 def _absolute(path: Path) -> Path:
     if not path.is_absolute():
         raise Wrong(f"'{path}' is not absolute", "a path that starts with /")
@@ -104,6 +109,7 @@ CountLimit = Annotated[Annotated[Whole, Field(ge=0)] | None, BeforeValidator(_no
 SizeLimit = Annotated[Size | None, BeforeValidator(_no_limit)]
 TimeLimit = Annotated[Interval | None, BeforeValidator(_no_limit)]
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
+Port = Annotated[Count, Field(le=65535)]
 VariableName = Annotated[str, pattern(r"[A-Za-z_][A-Za-z0-9_]*", "a name of letters, digits and '_'")]
 Variables = Mapping[VariableName, Annotated[str, BeforeValidator(_variable)]]
 
@@ -270,6 +276,51 @@ class Fetch(Model):
     max_redirects: Annotated[Whole, Field(ge=0)] = 5
 
 
+_MAIL_PORTS = {"none": 25, "starttls": 587, "tls": 465}
+
+
+class Smtp(Model):
+    """The server that takes our mail."""
+
+    host: str = Field(min_length=1)
+    security: Literal["none", "starttls", "tls"] = "starttls"
+    port: Port = Field(default_factory=lambda data: _MAIL_PORTS[data.get("security", "none")])
+    user: str = ""
+    """Empty: it wants none."""
+    password_file: AbsolutePath | None = None
+    """Its only line is the password."""
+    sender: Annotated[str, pattern(targets.MAILBOX, "name@host")]
+    timeout: Interval = 30.0
+    """Seconds for one mail."""
+
+
+class Notifications(Model):
+    """How people are told."""
+
+    allow: tuple[Annotated[str, AfterValidator(_entry)], ...] = ("*",)
+    """Where to; see jobd/targets.py."""
+    timeout: Annotated[Interval, Field(le=300)] = 10.0
+    """Seconds that a receiver has for one delivery, from the look for its name to its answer."""
+    user: str = Field(default="nobody", min_length=1)
+    """Whom the process that delivers becomes if the daemon is root."""
+    ca_file: AbsolutePath | None = None
+    """Certificates (PEM) that are trusted beside the system's."""
+    smtp: Smtp | None = None
+    """None: mail is given to this machine's sendmail."""
+    key_file: AbsolutePath | None = None
+    """What keys that webhooks are signed with are made from; None: one in the state directory."""
+    public_url: Annotated[
+        str, pattern("https?://[!-~]+[!-.0-~]", "https://HOST/PATH without a / at its end")
+    ] = "http://localhost"
+    """What links in messages begin with."""
+    keep: Interval = 30 * 86400.0
+    """Seconds for which what was delivered, or could not be, stays on record."""
+
+
+_PUBLIC_TARGETS = ("https://*", "http://*", "mailto:*")
+"""Of the system's daemon, whose users are not to reach by it what they could not reach from elsewhere."""
+
+
 def _default_system(data: Mapping[str, Any]) -> str:
     systems = data.get("systems") or ()
     return next((system.id for system in systems if system.default), systems[0].id if systems else "")
@@ -296,6 +347,7 @@ class Settings(Model):
     archive_dir: PersonsDirectory = ""
     """Where outputs are archived that no archiveSystem is named for."""
     fetch: Fetch = Field(default_factory=Fetch)
+    notifications: Notifications = Field(default_factory=Notifications)
     purge_after: TimeLimit = None
     """Seconds after which the files of a hidden job are removed; None: never."""
     kill_wait: Duration = 15.0
@@ -409,5 +461,16 @@ def _finished(settings: Settings) -> Settings:
         systems.append(system.model_copy(update=update))
     archive_dir = "${HOME}/jobd/archive" if settings.mode == "system" else f"{settings.state_dir}/archive"
     return settings.model_copy(
-        update={"systems": tuple(systems), "archive_dir": settings.archive_dir or archive_dir}
+        update={
+            "systems": tuple(systems),
+            "archive_dir": settings.archive_dir or archive_dir,
+            "notifications": _told(settings),
+        }
     )
+
+
+def _told(settings: Settings) -> Notifications:
+    told = settings.notifications
+    if settings.mode == "user" or "allow" in told.model_fields_set:
+        return told
+    return told.model_copy(update={"allow": _PUBLIC_TARGETS})

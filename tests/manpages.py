@@ -307,10 +307,10 @@ def _entries(lines: list[str]) -> Iterator[tuple[str, list[str]]]:
     """The words of each paragraph, and the lines of YAML that they are about."""
     words: list[str] = []
     code: list[str] = []
-    systems = False
+    nested = False
     for line in [*lines, ""]:
-        systems = systems or line == "#systems:"
-        is_words = re.match(r"# *(- )?# " if systems else "# ", line)
+        nested = line in ("#systems:", "#notifications:") or (nested and line != "")
+        is_words = re.match(r"# *(- )?# " if nested else "# ", line)
         if words and (line in ("", "#") or (is_words and code)):
             yield "\n".join(words), code
             words, code = [], []
@@ -321,7 +321,8 @@ def _entries(lines: list[str]) -> Iterator[tuple[str, list[str]]]:
 
 
 def _options(words: str, code: list[str]) -> str:
-    parts = [f".SS The options of {key}\n" for key in ("systems", "queues") if code[0].strip() == f"{key}:"]
+    sections = [key for key in ("notifications", "systems", "queues") if code[0].strip() == f"{key}:"]
+    parts = [f".SS The options of {key}\n" for key in sections]
     parts += [f"{'.TQ' if number else '.TP'}\n\\fB{plain(line)}\\fR\n" for number, line in enumerate(code)]
     return "".join(parts) + plain(words) + "\n"
 

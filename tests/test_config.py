@@ -471,7 +471,7 @@ def test_what_check_config_says(place: Place) -> None:
 def uncommented(text: str) -> str:
     """The commented example with every option switched on; prose has one space after its #."""
     options, systems = text.split("#systems:\n")
-    options = re.sub(r"^#(?=[a-zA-Z]+:)", "", options, flags=re.MULTILINE)
+    options = re.sub(r"^#(?=(  )?[a-zA-Z]+:|  #)", "", options, flags=re.MULTILINE)
     return f"{options}systems:\n{re.sub(r'^#', '', systems, flags=re.MULTILINE)}"
 
 
@@ -493,6 +493,7 @@ def test_the_example_has_every_option() -> None:
         (System, system),
         (Queue, system["queues"][0]),
         (Slots, system["slots"]),
+        (config.Notifications, shown["notifications"]),
     ):
         assert set(options) == {to_camel(name) for name in model.model_fields} - config.DERIVED
 

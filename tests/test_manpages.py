@@ -57,7 +57,9 @@ def test_every_option_of_jobd() -> None:
         assert f".B {code}\n" in text
 
 
-@pytest.mark.parametrize("model", [config.Settings, config.System, config.Queue, config.Slots])
+@pytest.mark.parametrize(
+    "model", [config.Settings, config.System, config.Queue, config.Slots, config.Notifications]
+)
 def test_every_option_of_the_configuration(model: type[config.Settings]) -> None:
     text = page("jobd.yaml.5")
     options = {to_camel(name) for name in model.model_fields} - config.DERIVED

@@ -25,12 +25,12 @@ LEVELS = [
         "figures",
         "regex",
     },
-    {"yamlfile", "model", "reload"},
+    {"yamlfile", "model", "reload", "targets"},
     {"places"},
     {"layers"},
     {"backend", "config"},
     {"keeper"},
-    {"store", "backends"},
+    {"store", "backends", "courier"},
     {"apps"},
     {"verbs", "engine"},
     {"api", "client", "backup", "install"},
@@ -45,7 +45,7 @@ ONLY_IN = {
     "apscheduler": {"daemon"},
     "yaml": {"yamlfile"},
     "psutil": {"machine", "keeper", "backends"},
-    "aiohttp": {"api"},
+    "aiohttp": {"api", "courier"},
     "pytest": {"backends"},  # the contract suite, which nothing else imports
 }
 
