@@ -38,9 +38,9 @@ _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
 _NUMBER = re.compile(r"(?:.*\.)?(?:\d+|0x[0-9a-f]*)\.?", re.ASCII)
 """A host that ends in a number is an address, as browsers have it. C's functions read many spellings."""
-_USER_INFO = r"(?:[A-Za-z0-9._~!$&'()*+,;=:%-]*@)?"
+_LOGIN = r"(?:([A-Za-z0-9._~!$&'()*+,;=:%-]*)@)?"
 _WEB = re.compile(
-    rf"(https?)://{_USER_INFO}(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::(\d{{1,5}}))?(?:[/?#][!-~]*)?", _FLAGS
+    rf"(https?)://{_LOGIN}(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::(\d{{1,5}}))?([/?#][!-~]*)?", _FLAGS
 )
 _PERSON = r"[A-Za-z0-9.!#$&'*+/=^_`{|}~-]{1,64}"
 _DOMAIN = r"[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*"
@@ -82,10 +82,18 @@ class Place:
     scheme: str
     host: str | Address
     port: int
+    path: str = "/"
+    login: str = ""
+    """name:password, as the URL has it."""
+
+    @property
+    def authority(self) -> str:
+        """As HTTP's Host has it."""
+        host = f"[{self.host}]" if isinstance(self.host, IPv6Address) else str(self.host)
+        return host if self.port == WEB_PORTS[self.scheme] else f"{host}:{self.port}"
 
     def __str__(self) -> str:
-        host = f"[{self.host}]" if isinstance(self.host, IPv6Address) else str(self.host)
-        return f"{self.scheme}://{host}" + (f":{self.port}" if self.port != WEB_PORTS[self.scheme] else "")
+        return f"{self.scheme}://{self.authority}"
 
 
 def place(url: str) -> Place:
@@ -94,10 +102,12 @@ def place(url: str) -> Place:
     if not found:
         raise NoTarget(f"{shown(url)} is no address of the web: https://host/path or http://host:port/path")
     scheme = found[1].lower()
-    port = int(found[3] or WEB_PORTS[scheme])
+    port = int(found[4] or WEB_PORTS[scheme])
     if not 0 < port < 65536:
         raise NoTarget(f"there is no port {port}")
-    return Place(scheme, _host(found[2].lower()), port)
+    path = (found[5] or "/").partition("#")[0]
+    path = path if path.startswith("/") else f"/{path}"
+    return Place(scheme, _host(found[3].lower()), port, path, found[2] or "")
 
 
 def _host(text: str) -> str | Address:

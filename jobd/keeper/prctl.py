@@ -4,6 +4,7 @@ import ctypes
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
+_PR_SET_NO_NEW_PRIVS = 38
 _CLONE3 = 435  # on every architecture
 _CLONE_INTO_CGROUP = 1 << 33
 _SIGCHLD = 17
@@ -19,6 +20,11 @@ def become_subreaper() -> None:
 def die_with_parent(number: int) -> None:
     """Get that signal when the parent dies; exec keeps this, forks do not have it. Raises OSError."""
     _set(_PR_SET_PDEATHSIG, number)
+
+
+def gain_nothing() -> None:
+    """From now on no program that we or our descendants run has more rights than we have. Raises OSError."""
+    _set(_PR_SET_NO_NEW_PRIVS, 1)
 
 
 def _set(option: int, value: int) -> None:
