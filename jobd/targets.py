@@ -42,7 +42,7 @@ _LOGIN = r"(?:([A-Za-z0-9._~!$&'()*+,;=:%-]*)@)?"
 _WEB = re.compile(
     rf"(https?)://{_LOGIN}(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::(\d{{1,5}}))?([/?#][!-~]*)?", _FLAGS
 )
-_PERSON = r"[A-Za-z0-9.!#$&'*+/=^_`{|}~-]{1,64}"
+_PERSON = r"[A-Za-z0-9.!#$&'*+=^_`{|}~-]{1,64}"
 _DOMAIN = r"[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*"
 MAILBOX = f"{_PERSON}@{_DOMAIN}"
 _MAIL = re.compile(f"mailto:({_PERSON})@({_DOMAIN})", _FLAGS)

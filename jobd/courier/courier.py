@@ -30,7 +30,7 @@ __all__ = ["Courier", "Message", "Outcome"]
 
 _START_WAIT = 60.0
 """Seconds; a machine full of jobs is slow."""
-_SILENCE = 60.0
+SILENCE = 60.0
 """Seconds, over all limits that a message has, after which a courier that says nothing is taken to hang."""
 _LONGEST_PAUSE = 30.0
 _STEADY = 60.0
@@ -105,7 +105,7 @@ class _Channel:
 
     def __init__(self, settings: Notifications) -> None:
         smtp = settings.smtp.timeout if settings.smtp else 0.0
-        self._limit = 2 * max(settings.timeout, smtp) + _SILENCE
+        self._limit = 3 * max(settings.timeout, smtp) + SILENCE
         self._process, self.socket = _spawn(settings)
         loop = asyncio.get_running_loop()
         self.ready: asyncio.Future[str] = loop.create_future()

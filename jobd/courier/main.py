@@ -43,7 +43,9 @@ def main() -> None:
     channel.set_inheritable(False)
     procfs.rename_self("jobd-courier")
     reset_signals()
-    terms = json.load(sys.stdin.buffer)
+    with open(0, "rb") as file:
+        terms = json.load(file)
+    os.open(os.devnull, os.O_RDWR)  # the next free number, which was that one's
     gc.freeze()
     asyncio.run(_serve(channel, terms))
 

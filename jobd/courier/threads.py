@@ -19,10 +19,10 @@ class Threads:
     async def do(
         self, work: Callable[[], Outcome], seconds: float, cut: Callable[[], object] = lambda: None
     ) -> Outcome:
-        """`work` must not raise. It has `seconds` from its beginning, and as many to come to it; then it is
-        `cut`, and has its thread for as long as it does not mind."""
+        """`work` must not raise. It may take `seconds`, and twice as many to be begun; then it is `cut`, and
+        has its thread for as long as it does not mind."""
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(2 * seconds):
                 await self._free.acquire()
         except TimeoutError:
             return failed(f"too much of {self._what} is waiting: what was begun does not end")
