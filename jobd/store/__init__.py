@@ -10,6 +10,8 @@ queries.py     what the engine and the verbs ask
 search.py      a person's search, from the query of a URL to SQL
 changes.py     who waits for a change of which job
 notifications.py  who wants to be told of what
+outbox.py      what is still to be told
+deliveries.py  what came of telling, as people see it
 notes.py       what was noted down about jobs, tags among it
 drains.py      what is drained, by whom and why
 backup.py      a copy of it all while the daemon runs, and bringing one back

@@ -1,5 +1,5 @@
-"""Who waits for a change of which job. Only the event loop's thread comes here; nothing is kept for jobs that
-nobody watches."""
+"""Who waits for a change of which job, and for something to tell. Only the event loop's thread comes here;
+nothing is kept for jobs that nobody watches."""
 
 from __future__ import annotations
 
@@ -17,8 +17,12 @@ class Changes:
     def __init__(self) -> None:
         self._waiting: defaultdict[str, set[asyncio.Future[None]]] = defaultdict(set)
         self._subscribers: set[asyncio.Queue[tuple[str, Status]]] = set()
+        self.fired = asyncio.Event()
+        """There is more in the outbox."""
 
-    def publish(self, changed: list[tuple[str, Status]]) -> None:
+    def publish(self, changed: list[tuple[str, Status]], fired: bool = False) -> None:
+        if fired:
+            self.fired.set()
         for job_id, status in changed:
             for future in self._waiting.pop(job_id, ()):
                 if not future.done():

@@ -1,4 +1,4 @@
-"""Changes of a job, each with its line of history in the same transaction.
+"""Changes of a job, each with its line of history and with what is to be told of it in the same transaction.
 
 A move is a compare-and-set: it names the status and the attempt that it saw, and happens only if both are
 still so. Whoever loses the race reads again and decides anew; nobody overwrites.
@@ -7,12 +7,14 @@ still so. Whoever loses the race reads again and decides anew; nobody overwrites
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from jobd.status import CORRECTIONS, START, TERMINAL, Condition, Status, can_move
+from jobd.store import notifications, outbox
 from jobd.store.job import Job
+from jobd.store.notifications import Wanted
 from jobd.store.tables import INSERT, insert_values, to_sql
 from jobd.store.writer import Transaction
 
@@ -20,12 +22,14 @@ DAEMON = "jobd"
 """Who made a change that no person asked for."""
 
 
-def insert(tx: Transaction, job: Job, by: str, description: str) -> int:
-    """A new job, at the start of its life: in PENDING, or a step further if it has inputs. Returns its place
-    in the order of submission."""
+def insert(tx: Transaction, job: Job, by: str, description: str, wanted: Iterable[Wanted] = ()) -> int:
+    """A new job, at the start of its life: in PENDING, or a step further if it has inputs; its owner wants to
+    be told of what happens to it. Returns its place in the order of submission."""
     seq = tx.sql.execute(INSERT, insert_values(job)).lastrowid
     assert seq is not None
     record(tx, seq, START, by, description)
+    if notifications.add(tx, seq, job.owner, wanted):
+        outbox.fire(tx, seq, [START])
     tx.counts[""] += 1
     tx.changed.append((job.id, job.status))
     if job.staging and job.status is START:
@@ -55,6 +59,7 @@ def move(tx: Transaction, job: Job, to: Status, description: str, by: str = DAEM
     if not _update(tx, job, columns):
         return False
     record(tx, job.seq, to, by, description)
+    outbox.fire(tx, job.seq, _words(job, to, columns))
     if to in TERMINAL and job.delete_asked is not None:
         record(
             tx,
@@ -74,7 +79,14 @@ def correct(tx: Transaction, job: Job, to: Status, description: str, **columns: 
         return False
     record(tx, job.seq, "CORRECTED", DAEMON, description)
     record(tx, job.seq, to, DAEMON, description)
+    outbox.fire(tx, job.seq, _words(job, to, columns))
     return True
+
+
+def _words(job: Job, to: Status, columns: dict[str, Any]) -> list[str]:
+    """By which it can be asked for: the status, and at the end how it ended."""
+    condition = columns.get("condition") or job.condition
+    return [to, condition] if to in TERMINAL and condition else [to]
 
 
 def change(tx: Transaction, job: Job, **columns: Any) -> bool:

@@ -1,7 +1,7 @@
 """Notifications in the store: who wants to be told of which event of which job, where, and how persistently.
 
-Only the wish: what has been delivered of it, and what has not yet, is for an outbox to know, which names the
-notification by its `seq`. One that has fired keeps its row, since a resubmission recreates it.
+The wish, and a summary of what came of it; each telling is a delivery of the outbox's (outbox.py). One that
+has fired keeps its row, since a resubmission recreates it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import sqlite3
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,26 @@ class Wanted:
     """Told every time; else once."""
     policy: dict[str, Any]
     """How often, and at which intervals, delivering is tried; all of its fields, as on the wire."""
+    body: Any = None
+    """What is said, with macros: a text, or an object or list of JSON's; None: the usual."""
+    digest: float | None = None
+    """Seconds for which what is to be told of jobs of one name is gathered; None: each by itself."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """What came of a notification so far."""
+
+    fired: float | None = None
+    """When its event happened, the last time."""
+    open: int = 0
+    """What is still to be delivered."""
+    tries: int = 0
+    last_try: float | None = None
+    code: int | None = None
+    """What the receiver answered then."""
+    outcome: str | None = None
+    """DELIVERED, FAILED; of the one that was tried last."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +62,19 @@ class Notification:
     wanted: Wanted
     created: float
     updated: float
+    told: Told
 
 
-_SELECT = """SELECT notification.seq, notification.id, job.id, notification.owner, event, url,
-    notification.command, persistent, policy, notification.created, notification.updated
+COLUMNS = "notification.event, url, notification.command, persistent, policy, notification.body, digest"
+"""Of what is wanted; `wanted` makes it of them."""
+_LAST = "FROM delivery WHERE notification_seq = notification.seq ORDER BY coalesce(last_try, 0) DESC LIMIT 1"
+_SELECT = f"""SELECT notification.seq, notification.id, job.id, notification.owner, {COLUMNS},
+    notification.created, notification.updated, fired,
+    (SELECT count(*) FROM delivery WHERE notification_seq = notification.seq AND outcome IS NULL),
+    (SELECT coalesce(sum(tries), 0) FROM delivery WHERE notification_seq = notification.seq),
+    (SELECT last_try {_LAST}), (SELECT code {_LAST}), (SELECT outcome {_LAST})
     FROM notification JOIN job ON job.seq = job_seq"""
+_WRITTEN = ("event", "url", "command", "persistent", "policy", "body", "digest")
 
 
 def add(tx: Transaction, job_seq: int, owner: str, wanted: Iterable[Wanted]) -> list[str]:
@@ -56,17 +84,16 @@ def add(tx: Transaction, job_seq: int, owner: str, wanted: Iterable[Wanted]) -> 
         ids.append(f"{uuid.uuid4()}-011")
         now = time.time()
         tx.sql.execute(
-            "INSERT INTO notification (id, job_seq, owner, event, url, command, persistent, policy, created,"
-            " updated) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (ids[-1], job_seq, owner, *_columns(one), now, now),
+            f"INSERT INTO notification (id, job_seq, owner, created, updated, {', '.join(_WRITTEN)})"
+            f" VALUES (?, ?, ?, ?, ?{', ?' * len(_WRITTEN)})",
+            (ids[-1], job_seq, owner, now, now, *_columns(one)),
         )
     return ids
 
 
 def change(tx: Transaction, notification_id: str, wanted: Wanted) -> None:
     tx.sql.execute(
-        "UPDATE notification SET event = ?, url = ?, command = ?, persistent = ?, policy = ?, updated = ?"
-        " WHERE id = ?",
+        f"UPDATE notification SET {', '.join(f'{name} = ?' for name in _WRITTEN)}, updated = ? WHERE id = ?",
         (*_columns(wanted), time.time(), notification_id),
     )
 
@@ -99,10 +126,20 @@ def _found(sql: sqlite3.Connection, where: str, parameters: tuple[Any, ...]) -> 
 
 
 def _notification(seq: int, own_id: str, job_id: str, owner: str, *rest: Any) -> Notification:
-    event, url, command, persistent, policy, created, updated = rest
-    wanted = Wanted(event, url, tuple(json.loads(command)), bool(persistent), json.loads(policy))
-    return Notification(seq, own_id, job_id, owner, wanted, created, updated)
+    *columns, created, updated, fired, open_, tries, last_try, code, outcome = rest
+    told = Told(fired, open_, tries, last_try, code, outcome)
+    return Notification(seq, own_id, job_id, owner, wanted(columns), created, updated, told)
+
+
+def wanted(columns: Sequence[Any]) -> Wanted:
+    event, url, command, persistent, policy, body, digest = columns
+    return Wanted(
+        event, url, tuple(json.loads(command)), bool(persistent), json.loads(policy), json.loads(body), digest
+    )
 
 
 def _columns(wanted: Wanted) -> tuple[Any, ...]:
-    return wanted.event, wanted.url, dump(wanted.command), wanted.persistent, dump(wanted.policy)
+    return (
+        wanted.event, wanted.url, dump(wanted.command), wanted.persistent, dump(wanted.policy),
+        dump(wanted.body), wanted.digest,
+    )  # fmt: skip

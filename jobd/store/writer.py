@@ -37,6 +37,8 @@ class Transaction:
     changed: list[tuple[str, Status]] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     """New jobs as "", ended ones by their condition."""
+    fired: bool = False
+    """There is more to be told (outbox.py)."""
 
 
 Work = Callable[[Transaction], T]
@@ -62,7 +64,10 @@ class _Piece(Generic[T]):
 
 
 class Writer:
-    def __init__(self, db: SqliteDatabase, on_change: Callable[[list[tuple[str, Status]]], None]) -> None:
+    def __init__(
+        self, db: SqliteDatabase, on_change: Callable[[list[tuple[str, Status]], bool], None]
+    ) -> None:
+        """`on_change` hears of the jobs that changed, and whether there is more to be told."""
         self._db = db
         self._on_change = on_change
         self.trouble = ""
@@ -148,7 +153,8 @@ class Writer:
             self.counts += transaction.counts
         for piece in batch:
             piece.deliver()
-        self._on_change([change for transaction in done for change in transaction.changed])
+        changed = [change for transaction in done for change in transaction.changed]
+        self._on_change(changed, any(transaction.fired for transaction in done))
 
 
 def _attempt(sql: sqlite3.Connection, piece: _Piece[Any]) -> Transaction:
@@ -165,5 +171,6 @@ def _attempt(sql: sqlite3.Connection, piece: _Piece[Any]) -> Transaction:
         sql.execute("ROLLBACK TO piece")
         transaction.changed.clear()
         transaction.counts.clear()
+        transaction.fired = False
     sql.execute("RELEASE piece")
     return transaction

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from jobd.errors import Conflict, Fault, Forbidden, Invalid, TooMany
-from jobd.store import moves, notifications, queries
+from jobd.store import moves, queries
 from jobd.store.job import Job
 from jobd.store.notifications import Wanted
 from jobd.store.tables import dump
@@ -146,9 +146,10 @@ def _write(tx: Transaction, caller: Caller, batch: Batch, key: Key | None, most:
         if digest is None:
             continue
         tx.sql.execute("INSERT OR IGNORE INTO environment (digest, body) VALUES (?, ?)", (digest, text))
-    jobs = [replace(job, seq=moves.insert(tx, job, caller.name, batch.description)) for job in batch.jobs]
-    for job, wanted in zip(jobs, batch.told, strict=True):
-        notifications.add(tx, job.seq, caller.name, wanted)
+    jobs = [
+        replace(job, seq=moves.insert(tx, job, caller.name, batch.description, wanted))
+        for job, wanted in zip(batch.jobs, batch.told, strict=True)
+    ]
     if key:
         tx.sql.execute(
             "INSERT INTO request_key (owner, key, digest, jobs, created) VALUES (?, ?, ?, ?, ?)",

@@ -1,0 +1,93 @@
+"""Deliveries as people see them: what is still to be told, what was, and what failed; and every try of it."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+from typing import Any
+
+from jobd.store.outbox import DELIVERED, FAILED
+
+OPEN = "OPEN"
+STATES = (OPEN, DELIVERED, FAILED)
+
+
+@dataclass(frozen=True)
+class Delivery:
+    seq: int
+    id: str
+    notification_id: str
+    job_id: str
+    owner: str
+    event: str
+    url: str | None
+    created: float
+    due: float | None
+    """When it is tried next; None: it waits for the one before it, or is over."""
+    tries: int
+    last_try: float | None
+    code: int | None
+    words: str
+    """What came of the last try."""
+    state: str
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One try."""
+
+    delivery_id: str
+    event: str
+    number: int
+    began: float
+    ended: float
+    delivered: bool
+    code: int | None
+    words: str
+
+
+_SELECT = f"""SELECT delivery.seq, delivery.id, notification.id, job.id, delivery.owner, delivery.event, url,
+    delivery.created, due, tries, last_try, code, words, coalesce(outcome, '{OPEN}')
+    FROM delivery JOIN notification ON notification.seq = notification_seq JOIN job ON job.seq = job_seq"""
+
+
+def get(sql: sqlite3.Connection, delivery_id: str) -> Delivery | None:
+    found = _found(sql, "delivery.id = ?", (delivery_id,))
+    return found[0] if found else None
+
+
+def of_owner(
+    sql: sqlite3.Connection, owner: str | None, state: str | None, limit: int, offset: int
+) -> list[Delivery]:
+    """That person's, or everybody's, in that state or any, the newest first."""
+    where: dict[str, Any] = {} if owner is None else {"delivery.owner = ?": owner}
+    if state is not None:
+        where["outcome IS ?"] = None if state == OPEN else state
+    clauses = " AND ".join(where) or "TRUE"
+    order = "ORDER BY delivery.seq DESC LIMIT ? OFFSET ?"
+    return _found(sql, f"{clauses} {order}", (*where.values(), limit, offset))
+
+
+def of_job(
+    sql: sqlite3.Connection, job_seq: int, owner: str | None, state: str | None, limit: int, offset: int
+) -> list[Delivery]:
+    where = (
+        "job_seq = ? AND (? IS NULL OR delivery.owner = ?) AND (? IS NULL OR coalesce(outcome, 'OPEN') = ?)"
+        " ORDER BY delivery.seq DESC LIMIT ? OFFSET ?"
+    )
+    return _found(sql, where, (job_seq, owner, owner, state, state, limit, offset))
+
+
+def attempts(sql: sqlite3.Connection, notification_seq: int, limit: int, offset: int) -> list[Attempt]:
+    """All tries of that notification's deliveries, the newest first."""
+    rows = sql.execute(
+        "SELECT delivery.id, event, number, began, ended, delivered, delivery_try.code, delivery_try.words"
+        " FROM delivery_try JOIN delivery ON seq = delivery_seq WHERE notification_seq = ?"
+        " ORDER BY began DESC, number DESC LIMIT ? OFFSET ?",
+        (notification_seq, limit, offset),
+    )
+    return [Attempt(*row) for row in rows]
+
+
+def _found(sql: sqlite3.Connection, where: str, parameters: tuple[Any, ...]) -> list[Delivery]:
+    return [Delivery(*row) for row in sql.execute(f"{_SELECT} WHERE {where}", parameters)]
