@@ -39,6 +39,7 @@ from jobd.apps import files
 from jobd.config import Settings
 from jobd.difference import differences
 from jobd.engine.engine import Engine, backend
+from jobd.engine.notify import Notifier
 from jobd.errors import Conflict, Invalid, JobdError, Unavailable
 from jobd.keeper.persons import Persons
 from jobd.people import Served
@@ -51,6 +52,7 @@ OK, USAGE, HELD, WRONG = 0, 2, 75, 78
 
 _CLEAR_UP_EVERY = 60.0
 _PURGE_EVERY = 3600.0
+_FORGET_EVERY = 3600.0
 _WATCH_EVERY = 5.0
 _CLOCK_STEP = 5.0
 """Seconds by which the wall clock has to leave the monotonic one to count as set."""
@@ -99,7 +101,14 @@ def _serve(arguments: argparse.Namespace) -> int:
     except OSError as error:
         where = error.filename or settings.state_dir
         return _refuse(Invalid(f"cannot start: {where}: {error.strerror or error}"), WRONG)
+    _leave()
     return OK
+
+
+def _leave() -> None:
+    """Without the threads that still wait for somebody's command, which Python would wait for."""
+    logging.shutdown()
+    os._exit(OK)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -236,10 +245,13 @@ class Daemon:
         stack.callback(self._persons.close)
         self._engine = Engine(self._store, settings, self._persons)
         stack.push_async_callback(self._engine.stop)
-        self._desk = Desk(self._store, settings, self._persons, self._engine)
+        self._notifier = Notifier(self._store, settings, self._persons)
+        stack.push_async_callback(self._notifier.stop)
+        self._desk = Desk(self._store, settings, self._persons, self._engine, self._notifier)
         for fault in (await self._publish_apps())[1]:
             log.error("%s", fault)
         await self._engine.start()
+        self._notifier.start()
         self._server = Server(make_app(self._desk, self._about), settings.idle_timeout)
         stack.push_async_callback(self._server.stop)
         await self._server.start(socket)
@@ -282,6 +294,7 @@ class Daemon:
     def _set_timers(self) -> None:
         self._timers.remove_all_jobs()
         self._timers.add_job(self._engine.clear_up, "interval", seconds=_CLEAR_UP_EVERY)
+        self._timers.add_job(self._notifier.forget, "interval", seconds=_FORGET_EVERY)
         if self._settings.upkeep_at:
             hour, minute = self._settings.upkeep_at
             self._timers.add_job(self._look_after_store, CronTrigger(hour=hour, minute=minute))
@@ -390,6 +403,7 @@ class Daemon:
         was."""
         settings = await asyncio.to_thread(self._read_again)
         self._refuse_fixed(settings)
+        self._notifier.renew(settings)
         await self._engine.reload(settings)
         before, self._settings = self._settings, settings
         self._desk.settings = settings

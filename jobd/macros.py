@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 NAMES: Mapping[str, str] = {
+    "DELIVERY_ID": "the same at every try, so that repeats can be told",
     "EVENT": "what happened: the status, or how the job ended",
     "JOB_APP": "its app",
     "JOB_ARCHIVE_PATH": "where its outputs are archived",

@@ -24,6 +24,8 @@ LEVELS = [
         "people",
         "figures",
         "regex",
+        "signing",
+        "macros",
     },
     {"yamlfile", "model", "reload", "targets"},
     {"places"},

@@ -78,6 +78,15 @@ def of_job(
     return _found(sql, where, (job_seq, owner, owner, state, state, limit, offset))
 
 
+def counted(sql: sqlite3.Connection) -> dict[str, int]:
+    """How many are open, and how many have failed."""
+    rows = sql.execute(
+        f"SELECT coalesce(outcome, '{OPEN}'), count(*) FROM delivery WHERE outcome IS NOT '{DELIVERED}'"
+        " GROUP BY outcome"
+    )
+    return dict(rows.fetchall())
+
+
 def attempts(sql: sqlite3.Connection, notification_seq: int, limit: int, offset: int) -> list[Attempt]:
     """All tries of that notification's deliveries, the newest first."""
     rows = sql.execute(

@@ -27,7 +27,7 @@ from jobd.store.writer import Transaction
 
 ANY = "*"
 DELIVERED, FAILED = "DELIVERED", "FAILED"
-_FACTS = (
+FACTS = (
     "id", "name", "owner", "status", "app_id", "system", "queue", "local_id", "condition", "exit_code",
     "signal", "reason", "created", "submitted", "started", "ended", "archive_path", "archive_system",
 )  # fmt: skip
@@ -83,7 +83,7 @@ def fire(tx: Transaction, job_seq: int, words: Iterable[str]) -> None:
         return
     now = time.time()
     job = to_job(tx.sql.execute(f"{SELECT} WHERE seq = ?", (job_seq,)).fetchone())
-    facts = dump({name: getattr(job, name) for name in _FACTS})
+    facts = dump({name: getattr(job, name) for name in FACTS})
     for seq, owner, *columns in found:
         one = wanted(columns)
         event = job.status if one.event == ANY else one.event
@@ -201,29 +201,33 @@ def tried(tx: Transaction, together: Sequence[Due], one: Try) -> None:
 # ---- what people do about it
 
 
-def anew(tx: Transaction, seq: int, owner: str, job_seq: int, job_name: str, to: Wanted) -> None:
-    """This delivery is to be tried, as if it never had been, to that target."""
+def anew(tx: Transaction, seq: int, to: Wanted) -> None:
+    """This delivery is to be tried as if it never had been, and to that target."""
+    before, owner, job_seq, job_name = tx.sql.execute(
+        "SELECT line, delivery.owner, job_seq, job.name FROM delivery"
+        " JOIN notification ON notification.seq = notification_seq JOIN job ON job.seq = job_seq"
+        " WHERE delivery.seq = ?",
+        (seq,),
+    ).fetchone()
     place = (receiver(owner, to), line(job_seq, job_name, owner, to))
     tx.sql.execute(
         "UPDATE delivery SET outcome = NULL, settled = NULL, due = NULL, counted_from = tries, receiver = ?,"
         " line = ? WHERE seq = ?",
         (*place, seq),
     )
-    _advance(tx, place[1], time.time())
+    for one in {before, place[1]}:
+        _advance(tx, one, time.time())
     tx.fired = True
 
 
 def moved(tx: Transaction, notification_seq: int, to: Wanted) -> None:
-    """The notification has another target: what is still open goes there."""
+    """The notification is another one now: what is still open of it goes where that goes."""
     rows = tx.sql.execute(
-        "SELECT delivery.seq, delivery.owner, job_seq, job.name, line FROM delivery"
-        " JOIN notification ON notification.seq = notification_seq JOIN job ON job.seq = job_seq"
-        " WHERE notification_seq = ? AND outcome IS NULL ORDER BY delivery.seq",
+        "SELECT seq FROM delivery WHERE notification_seq = ? AND outcome IS NULL ORDER BY seq",
         (notification_seq,),
     ).fetchall()
-    for seq, owner, job_seq, job_name, before in rows:
-        anew(tx, seq, owner, job_seq, job_name, to)
-        _advance(tx, before, time.time())
+    for (seq,) in rows:
+        anew(tx, seq, to)
 
 
 def removed(tx: Transaction, where: str, parameters: Sequence[Any]) -> int:

@@ -8,10 +8,12 @@ from typing import Protocol, TypeVar
 
 from jobd.backend import Backend, Finding, Placed
 from jobd.config import Settings, System
+from jobd.courier.courier import Outcome
 from jobd.errors import Forbidden, NotFound
 from jobd.figures import Figures
 from jobd.keeper.persons import Persons
 from jobd.store.job import Job
+from jobd.store.outbox import Due
 from jobd.store.store import Store
 from jobd.verbs.aside import Aside
 
@@ -60,6 +62,19 @@ class Engine(Protocol):
         """Why the system does not answer; empty while it does."""
 
 
+class Notifier(Protocol):
+    """What verbs need of what tells people of their jobs."""
+
+    async def rehearse(self, sample: Due) -> Outcome:
+        """Tells it at once, past the outbox. Raises TooMany."""
+
+    def key(self, owner: str) -> bytes:
+        """What webhooks for that person are signed with."""
+
+    def mail_trouble(self) -> str:
+        """Why no mail can be sent; empty when it can."""
+
+
 @dataclass
 class Desk:
     store: Store
@@ -67,6 +82,7 @@ class Desk:
     """Replaced as a whole when the configuration is read again."""
     persons: Persons
     engine: Engine
+    notifier: Notifier
     aside: Aside = field(default_factory=Aside)
 
 

@@ -38,6 +38,7 @@ STEPS = (
     "CREATE INDEX delivery_line ON delivery (line, seq) WHERE outcome IS NULL",
     "CREATE INDEX delivery_of ON delivery (notification_seq, seq)",
     "CREATE INDEX delivery_owned ON delivery (owner, outcome, seq)",
+    "CREATE INDEX delivery_left ON delivery (outcome) WHERE outcome IS NOT 'DELIVERED'",
     "CREATE INDEX delivery_settled ON delivery (settled) WHERE settled IS NOT NULL",
     """
     CREATE TABLE delivery_try (

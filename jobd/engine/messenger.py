@@ -1,0 +1,129 @@
+"""The ways in which something is told.
+
+Web addresses, and mail by SMTP, go through the courier, a process without rights. A command, and mail where
+there is only sendmail, run as whoever asked for them. Nothing is told to somebody who may not read the job
+any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
+
+from jobd.config import Settings
+from jobd.courier.courier import Courier, Message, Outcome
+from jobd.courier.mail import mail
+from jobd.engine import message
+from jobd.errors import JobdError, Unavailable
+from jobd.keeper.commands import Finished
+from jobd.keeper.persons import Persons
+from jobd.people import person
+from jobd.signing import Keyring
+from jobd.store.outbox import Due
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+COMMAND_LIMIT = 30.0
+"""Seconds that a command has."""
+_MOST_WORDS = 300
+_THREADS = 64
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_WHERE_SENDMAIL_IS = "/usr/sbin:/usr/lib:/usr/bin"
+
+
+log = logging.getLogger(__name__)
+
+
+class Messenger:
+    def __init__(self, settings: Settings, persons: Persons, may_hear: Callable[[Due], bool]) -> None:
+        """`may_hear`: may its owner still know of that job, which is somebody else's? May block. Raises
+        Invalid for a key that cannot be used."""
+        self._keys = Keyring(settings.notifications.key_file, settings.state_dir)
+        self._settings = settings.notifications
+        self._persons = persons
+        self._may_hear = may_hear
+        self._courier = Courier(settings.notifications)
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="messenger")
+
+    def renew(self, settings: Settings) -> None:
+        """The configuration was read again. Raises Invalid as above, and nothing has changed."""
+        self._keys = Keyring(settings.notifications.key_file, settings.state_dir)
+        self._settings = settings.notifications
+        self._courier.renew(settings.notifications)
+
+    async def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        await self._courier.close()
+
+    def key(self, owner: str) -> bytes:
+        """What webhooks for that person are signed with."""
+        return self._keys.of(owner)
+
+    async def tell(self, together: Sequence[Due]) -> Outcome:
+        """Several only if they are to be told as one."""
+        first = together[0]
+        try:
+            if first.owner != first.facts["owner"] and not await self._call(self._may_hear, first):
+                return Outcome(False, words=f"{first.owner} may not read this job any more", for_good=True)
+            if first.wanted.url is None:
+                return await self._call(self._run, first)
+            return await self._send(together, first.wanted.url)
+        except JobdError as trouble:
+            return Outcome(False, words=str(trouble)[:_MOST_WORDS])
+        except Exception:  # or what is due would be tried again at once, for ever
+            log.exception("%s cannot be told of %s", first.owner, first.facts["id"])
+            return Outcome(False, words="jobd itself has failed; its log says how")
+
+    async def _send(self, together: Sequence[Due], url: str) -> Outcome:
+        owner, public_url = together[0].owner, self._settings.public_url
+        said = message.message(together, url, public_url, self._keys.of(owner))
+        if url.startswith("mailto:") and self._settings.smtp is None:
+            return await self._call(self._sendmail, owner, said)
+        return await self._courier.send(said)
+
+    async def _call(self, function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, lambda: function(*arguments, **options))
+
+    def _run(self, delivery: Due) -> Outcome:
+        variables, stdin = message.for_command(delivery, self._settings.public_url)
+        return self._as_person(delivery.owner, delivery.wanted.command, variables, stdin)
+
+    def _sendmail(self, owner: str, said: Message) -> Outcome:
+        """The mail is from the person then."""
+        program = sendmail()
+        if program is None:
+            words = "this machine has no sendmail, and the configuration has no notifications.smtp"
+            return Outcome(False, words=words, for_good=True)
+        letter = mail(said, f"{owner}@{socket.getfqdn()}", said.url.removeprefix("mailto:"))
+        return self._as_person(owner, [program, "-i", "-t"], {}, letter.as_bytes())
+
+    def _as_person(
+        self, owner: str, argv: Sequence[str], variables: Mapping[str, str], stdin: bytes
+    ) -> Outcome:
+        who = person(owner)
+        if who is None:
+            raise Unavailable(f"there is no user {owner} on this machine at present")
+        own = {"HOME": who.home, "USER": owner, "LOGNAME": owner, "SHELL": who.shell, "PATH": _PATH}
+        environment = {**own, "XDG_RUNTIME_DIR": f"/run/user/{who.uid}", **variables}
+        done = self._persons.run(owner, argv, environment=environment, stdin=stdin, timeout=COMMAND_LIMIT)
+        return _outcome(argv[0], done)
+
+
+def sendmail() -> str | None:
+    """The program that this machine sends mail with, if it has one."""
+    return shutil.which("sendmail", path=_WHERE_SENDMAIL_IS)
+
+
+def _outcome(program: str, done: Finished) -> Outcome:
+    if done.timed_out:
+        return Outcome(False, words=f"{program} was ended after {COMMAND_LIMIT:g} s")
+    how = f"exit code {done.code}" if done.signal is None else f"ended by signal {done.signal}"
+    said = " ".join((done.err or done.out).decode(errors="replace").split())
+    return Outcome(done.code == 0, done.code, f"{how}: {said}"[:_MOST_WORDS] if said else how)

@@ -1,0 +1,239 @@
+"""Telling: takes what is due out of the outbox, and has it delivered.
+
+    outbox (store) > what is due > the messenger > what came of it, in the outbox
+
+Nothing is taken out before the outcome is on disk: a crash repeats a delivery, under the same id, and loses
+none. How many are under way is bounded, for each receiver and each person and in all, and receivers take
+turns: one that hangs holds up nobody else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Coroutine, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from jobd.config import Settings
+from jobd.courier.courier import Outcome
+from jobd.engine.messenger import Messenger, sendmail
+from jobd.errors import JobdError, TooMany, Unavailable
+from jobd.keeper.persons import Persons
+from jobd.store import outbox
+from jobd.store.outbox import Due, Try
+from jobd.store.queries import Connection
+from jobd.store.store import Store
+
+_MOST = 64
+_MOST_OF_PERSON = 32
+_MOST_OF_RECEIVER = 16
+_MOST_GATHERED = 10_000
+_GATHER = 0.02
+"""Seconds for which outcomes are gathered: one turn goes on with several."""
+_BUSY, _BUSY_OVER = 0.4, 0.2
+"""The part of a processor that a busy daemon uses, over so many seconds."""
+_SLOWLY = 150
+"""A second."""
+_LEAST_PAUSE = 1.0
+_LONGEST_PAUSE = 86400.0
+_AFTER_A_FAULT = 5.0
+_LOOK_AT_LEAST_EVERY = 60.0
+"""Seconds: the clock may be set."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Room:
+    """What is under way, and so what else may begin."""
+
+    lines: frozenset[str]
+    of_receiver: Counter[str]
+    of_person: Counter[str]
+    last: str
+    """The receiver that was served last."""
+
+    @property
+    def left(self) -> int:
+        return _MOST - self.of_receiver.total()
+
+    def left_for(self, receiver: str) -> int:
+        person = self.of_person[receiver.partition(" ")[0]]
+        return min(_MOST_OF_RECEIVER - self.of_receiver[receiver], _MOST_OF_PERSON - person)
+
+
+class Manners:
+    """Telling makes way for what people wait for: while the daemon has much to do, it is done slowly."""
+
+    def __init__(self) -> None:
+        self._at, self._used = time.monotonic(), time.process_time()
+        self._busy = False
+
+    def pause(self, begun: int) -> float:
+        """Seconds to the next turn, after one that has begun so many."""
+        at, used = time.monotonic(), time.process_time()
+        if at - self._at >= _BUSY_OVER:
+            self._busy = used - self._used > _BUSY * (at - self._at)
+            self._at, self._used = at, used
+        return max(_GATHER, begun / _SLOWLY) if self._busy else _GATHER
+
+
+class Notifier:
+    def __init__(self, store: Store, settings: Settings, persons: Persons) -> None:
+        """Raises Invalid for a key that cannot be used."""
+        self._store = store
+        self._settings = settings
+        self._messenger = Messenger(settings, persons, self._may_hear)
+        self._bell = store.changes.fired
+        self._under_way: dict[str, Due] = {}
+        """By line."""
+        self._testing: Counter[str] = Counter()
+        self._last = ""
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self) -> None:
+        """Takes up what a daemon before this one left."""
+        self._spawn(self._turns())
+
+    async def stop(self) -> None:
+        """What is under way is begun again by the next daemon."""
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._messenger.close()
+
+    def renew(self, settings: Settings) -> None:
+        """The configuration was read again. Raises Invalid as above, and nothing has changed."""
+        self._messenger.renew(settings)
+        self._settings = settings
+
+    def key(self, owner: str) -> bytes:
+        """What webhooks for that person are signed with."""
+        return self._messenger.key(owner)
+
+    def mail_trouble(self) -> str:
+        """Why no mail can be sent; empty when it can."""
+        if self._settings.notifications.smtp or sendmail():
+            return ""
+        return "no mail can be sent: there is no sendmail here, nor notifications.smtp in the configuration"
+
+    def _may_hear(self, delivery: Due) -> bool:
+        return False
+
+    async def rehearse(self, sample: Due) -> Outcome:
+        """Tells it at once, past the outbox. Raises TooMany."""
+        if self._testing[sample.owner] >= _MOST_OF_RECEIVER:
+            raise TooMany("so many tests are under way for you already: wait for one to end", _LEAST_PAUSE)
+        self._testing[sample.owner] += 1
+        try:
+            return await self._messenger.tell([sample])
+        finally:
+            self._testing[sample.owner] -= 1
+
+    async def forget(self) -> None:
+        """What has been settled for long enough."""
+        before = time.time() - self._settings.notifications.keep
+        await self._store.write(lambda tx: outbox.forget(tx, before))
+
+    # turns
+
+    async def _turns(self) -> None:
+        manners = Manners()
+        while True:
+            self._bell.clear()
+            later = _AFTER_A_FAULT
+            try:
+                begun, later = await self._turn()
+                await asyncio.sleep(manners.pause(begun))
+            except JobdError as trouble:
+                log.warning("nothing can be told at present: %s", trouble)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._bell.wait(), later)
+
+    async def _turn(self) -> tuple[int, float]:
+        """Begins what may begin. Returns how much that was, and the seconds until something else is due."""
+        now, room = time.time(), self._room()
+        picked, later = await self._store.read(lambda sql: (pick(sql, room, now), outbox.next_due(sql, now)))
+        for together in picked:
+            self._under_way[together[0].line] = together[0]
+            self._last = together[0].receiver
+            self._spawn(self._deliver(together))
+        least = _LOOK_AT_LEAST_EVERY if later is None else later - now
+        return len(picked), min(max(0.0, least), _LOOK_AT_LEAST_EVERY)
+
+    def _room(self) -> Room:
+        receivers = Counter(one.receiver for one in self._under_way.values())
+        people = Counter(one.owner for one in self._under_way.values())
+        return Room(frozenset(self._under_way), receivers, people, self._last)
+
+    async def _deliver(self, together: Sequence[Due]) -> None:
+        began = time.time()
+        try:
+            outcome = await self._messenger.tell(together)
+            await self._record(together, _try(together[0], began, outcome))
+        finally:
+            del self._under_way[together[0].line]
+            self._bell.set()
+
+    async def _record(self, together: Sequence[Due], one: Try) -> None:
+        """Until it is on disk: what is not would be told again and again."""
+        while True:
+            try:
+                return await self._store.write(lambda tx: outbox.tried(tx, together, one))
+            except Unavailable:
+                await asyncio.sleep(_AFTER_A_FAULT)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            log.error("telling failed", exc_info=error)
+
+
+def pick(sql: Connection, room: Room, now: float) -> list[list[Due]]:
+    """What is to be told next: receivers take turns, beginning after the one that was served last."""
+    names = outbox.receivers(sql, now) if room.left > 0 else []
+    names = [name for name in names if name > room.last] + [name for name in names if name <= room.last]
+    people, picked, left = Counter(room.of_person), [], room.left
+    for name in names:
+        free = min(room.left_for(name), _MOST_OF_PERSON - people[name.partition(" ")[0]], left)
+        found = outbox.due(sql, name, now, free + room.of_receiver[name]) if free > 0 else []
+        begun = [one for one in found if one.line not in room.lines][:free]
+        people[name.partition(" ")[0]] += len(begun)
+        left -= len(begun)
+        picked += [_together(sql, one) for one in begun]
+    return picked
+
+
+def _together(sql: Connection, first: Due) -> list[Due]:
+    return outbox.gathered(sql, first.line, _MOST_GATHERED) if first.wanted.digest else [first]
+
+
+def _try(delivery: Due, began: float, outcome: Outcome) -> Try:
+    ended = time.time()
+    again = None
+    if not (outcome.delivered or outcome.for_good):
+        pause = pause_after(delivery.tries + 1 - delivery.counted_from, delivery.wanted.policy)
+        again = None if pause is None else ended + max(pause, outcome.retry_after or 0)
+    return Try(began, ended, outcome.delivered, outcome.code, outcome.words, again)
+
+
+def pause_after(failures: int, policy: dict[str, Any]) -> float | None:
+    """Seconds until the next try; None: there is none."""
+    strategy, rate = policy["retryStrategy"], policy["retryRate"]
+    if strategy == "NONE" or failures > policy["retryLimit"]:
+        return None
+    first = {"IMMEDIATE": 0, "DELAYED": policy["retryDelay"], "EXPONENTIAL": policy["retryDelay"] + rate}
+    if failures == 1:
+        pause = first[strategy]
+    else:
+        pause = rate * 2 ** min(failures - 1, 20) if strategy == "EXPONENTIAL" else rate
+    return float(min(max(pause, _LEAST_PAUSE), _LONGEST_PAUSE))
