@@ -22,7 +22,7 @@ from jobd.api.caller import Callers
 from jobd.api.envelope import Answer
 from jobd.errors import Fault, Invalid, Unavailable
 from jobd.verbs.desk import Caller, Desk
-from jobd.verbs.submit import Key
+from jobd.verbs.once import Key
 
 T = TypeVar("T")
 

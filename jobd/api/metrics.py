@@ -17,7 +17,7 @@ from jobd import __version__
 from jobd.api.call import Call
 from jobd.config import System
 from jobd.figures import Histogram
-from jobd.store import drains, queries
+from jobd.store import deliveries, drains, outbox, queries
 from jobd.store.queries import Connection
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -41,6 +41,8 @@ FIGURES = {
     "jobd_system_drained": ("gauge", "1: no waiting job starts there, by system and queue (empty: all)."),
     "jobd_polls_total": ("counter", "Queries for news of jobs, by system."),
     "jobd_polls_failed_total": ("counter", "Those of them that got no answer."),
+    "jobd_deliveries_open": ("gauge", "What is still to be told to somebody."),
+    "jobd_deliveries_failed": ("gauge", "What could not be, and was neither tried anew nor forgotten."),
     "jobd_store_bytes": ("gauge", "Size of the store and of its write-ahead log."),
     "jobd_store_free_bytes": ("gauge", "What is free on its disk."),
     "jobd_store_writable": ("gauge", "1: the last commit succeeded."),
@@ -77,6 +79,9 @@ def _ask(sql: Connection, systems: Iterable[System]) -> list[_Sample]:
     samples: list[_Sample] = [("jobd_jobs_stored", "", {}, queries.stored(sql))]
     for system, status, number in queries.active_by_status(sql):
         samples.append(("jobd_jobs", "", {"system": system, "status": status}, number))
+    counted = deliveries.counted(sql)
+    for state in (deliveries.OPEN, outbox.FAILED):
+        samples.append((f"jobd_deliveries_{state.lower()}", "", {}, counted.get(state, 0)))
     for drain in drains.in_force(sql):
         samples.append(("jobd_system_drained", "", {"system": drain.system, "queue": drain.queue}, 1))
     for one in systems:

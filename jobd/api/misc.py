@@ -64,6 +64,7 @@ async def doctor(call: Call) -> Answer:
         {
             **{name: about.get(name) for name in ("stateDir", "configFile", "containment")},
             "store": call.desk.store.trouble,
+            "mail": call.desk.notifier.mail_trouble(),
             "systems": {system.id: engine.trouble(system.id) for system in systems},
             "findings": {system.id: told for system, told in zip(systems, found, strict=True)},
             "connections": call.api.connections(),

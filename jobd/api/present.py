@@ -16,11 +16,14 @@ from jobd.config import Queue, Settings, System
 from jobd.keeper.persons import Entry
 from jobd.status import Status
 from jobd.store.apps import MACHINE
+from jobd.store.deliveries import Attempt, Delivery
 from jobd.store.drains import Drain
 from jobd.store.job import Event, Job
 from jobd.store.notes import Note
 from jobd.store.notifications import Notification
+from jobd.store.outbox import DELIVERED, FAILED
 from jobd.units import format_run_time, gigabytes
+from jobd.verbs.deliveries import Rehearsal
 from jobd.verbs.diff import Diff
 from jobd.verbs.draft import Chosen
 from jobd.verbs.resubmit import Plan
@@ -251,8 +254,7 @@ def purge(job: Job, due: float | None, base: str) -> Json:
 
 
 def notification(one: Notification, base: str) -> Json:
-    """Nothing is delivered yet, so nothing has been tried."""
-    wanted = one.wanted
+    wanted, told = one.wanted, one.told
     return {
         "id": one.id,
         "associatedUuid": one.job_id,
@@ -262,14 +264,76 @@ def notification(one: Notification, base: str) -> Json:
         "command": wanted.command or None,
         "persistent": wanted.persistent,
         "policy": wanted.policy,
-        "status": "ACTIVE",
-        "attempts": 0,
-        "responseCode": None,
-        "lastSent": None,
-        "success": None,
+        "body": wanted.body,
+        "digest": wanted.digest,
+        "status": _state(one),
+        "attempts": told.tries,
+        "responseCode": told.code,
+        "lastSent": moment(told.last_try),
+        "success": None if told.outcome is None else told.outcome == DELIVERED,
         "created": moment(one.created),
         "lastUpdated": moment(one.updated),
-        "_links": {**_self(f"{base}/notifications/v2/{one.id}"), "job": link(job_href(base, one.job_id))},
+        "_links": {
+            **_self(href := f"{base}/notifications/v2/{one.id}"),
+            "job": link(job_href(base, one.job_id)),
+            "attempts": link(f"{href}/attempts"),
+        },
+    }
+
+
+def _state(one: Notification) -> str:
+    """ACTIVE as long as something may come of it; then how that ended."""
+    told = one.told
+    if told.open or one.wanted.persistent or told.fired is None:
+        return "ACTIVE"
+    return "FAILED" if told.outcome == FAILED else "COMPLETE"
+
+
+def attempt(one: Attempt, base: str) -> Json:
+    return {
+        "id": f"{one.delivery_id}-{one.number}",
+        "deliveryId": one.delivery_id,
+        "event": one.event,
+        "attempt": one.number,
+        "startTime": moment(one.began),
+        "endTime": moment(one.ended),
+        "success": bool(one.delivered),
+        "responseCode": one.code,
+        "message": one.words,
+        "_links": {"delivery": link(f"{base}/deliveries/v2/{one.delivery_id}")},
+    }
+
+
+def delivery(one: Delivery, base: str) -> Json:
+    return {
+        "id": one.id,
+        "notificationId": one.notification_id,
+        "associatedUuid": one.job_id,
+        "owner": one.owner,
+        "event": one.event,
+        "url": one.url,
+        "status": one.state,
+        "attempts": one.tries,
+        "lastSent": moment(one.last_try),
+        "responseCode": one.code,
+        "message": one.words,
+        "due": moment(one.due),
+        "created": moment(one.created),
+        "_links": {
+            **_self(f"{base}/deliveries/v2/{one.id}"),
+            "notification": link(f"{base}/notifications/v2/{one.notification_id}"),
+            "job": link(job_href(base, one.job_id)),
+        },
+    }
+
+
+def rehearsal(test: Rehearsal) -> Json:
+    return {
+        "deliveryId": test.delivery_id,
+        "success": test.delivered,
+        "responseCode": test.code,
+        "message": test.words,
+        "seconds": round(test.seconds, 3),
     }
 
 

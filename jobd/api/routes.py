@@ -26,6 +26,7 @@ from jobd.api import (
 from jobd.api.call import MOST_ROWS, Handler
 from jobd.status import KNOWN_WORDS
 from jobd.store import search
+from jobd.store.deliveries import STATES
 from jobd.verbs.notification import EVENTS
 
 
@@ -212,9 +213,19 @@ WISH: Mapping[str, Any] = {
             "saveOnFailure": {"type": "boolean"},
         }
     ),
+    "body": {
+        "anyOf": [{"type": "null"}, {"type": "string"}, {"type": "object"}, {"type": "array", "items": {}}],
+        "description": "what is said in place of the usual, with macros",
+    },
+    "digest": {
+        "type": ["number", "string", "null"],
+        "description": "seconds, or 10m, for which a mail gathers news of all jobs of one name",
+    },
 }
 _WISH: Mapping[str, Any] = {"associatedUuid": {"type": "string"}, **WISH}
 _ONE = _object(_WISH, "associatedUuid", "event")
+_DELIVERIES = "/deliveries/v2"
+_STATE = Parameter("status", {"type": "string", "enum": list(STATES)})
 _SUBSCRIPTION = {"anyOf": [_ONE, {"type": "array", "items": _ONE, "minItems": 1}]}
 
 _NOTES = "/meta/v2/data"
@@ -274,11 +285,24 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", _NOTIFICATIONS, notifications.listing, "Whom you want told of what", wire.Notification, True,
           (*_PAGE, _OF_JOB)),
     Route("POST", _NOTIFICATIONS, notifications.subscribe, "Ask to be told, or all of an array or none",
-          wire.Notification, False, (), _SUBSCRIPTION, True, {201: "on disk; an array for an array"}),
+          wire.Notification, False, (_KEY,), _SUBSCRIPTION, True, {201: "on disk; an array for an array"}),
+    Route("GET", f"{_NOTIFICATIONS}/key", notifications.key, "What webhooks for the caller are signed with",
+          wire.Key),
+    Route("POST", f"{_NOTIFICATIONS}/test", notifications.rehearse, "Tell of no job, at once",
+          wire.Rehearsal, False, (), _object(WISH), True, {200: "what came of it"}),
     Route("GET", f"{_NOTIFICATIONS}/{{id}}", notifications.details, "A notification", wire.Notification),
     Route("POST", f"{_NOTIFICATIONS}/{{id}}", notifications.change, "Change it", wire.Notification, False, (),
           _object(_WISH)),
     Route("DELETE", f"{_NOTIFICATIONS}/{{id}}", notifications.unsubscribe, "Take it back", wire.Notification),
+    Route("GET", f"{_NOTIFICATIONS}/{{id}}/attempts", notifications.attempts, "Every try to deliver it",
+          wire.Attempt, True, _PAGE),
+    Route("GET", _DELIVERIES, notifications.deliveries, "What is to be told, was, or could not be",
+          wire.Delivery, True, (*_PAGE, _OF_JOB, _STATE)),
+    Route("GET", f"{_DELIVERIES}/{{id}}", notifications.delivery, "A delivery", wire.Delivery),
+    Route("DELETE", f"{_DELIVERIES}/{{id}}", notifications.drop, "Try it no more, and forget it",
+          wire.Delivery),
+    Route("POST", f"{_DELIVERIES}/{{id}}/retry", notifications.retry, "Try it anew", wire.Delivery, False, (),
+          _object({})),
     Route("GET", _NOTES, notes.listing, "Notes about jobs", wire.Note, True, (*_PAGE, _QUERY)),
     Route("POST", _NOTES, notes.add, "Note something down about a job", wire.Note, False, (),
           _object(_NOTE, *_NOTE), True, {201: "on disk"}),

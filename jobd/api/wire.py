@@ -202,8 +202,12 @@ class Policy(Wire):
     save_on_failure: bool
 
 
+class NotificationLinks(JobLink):
+    attempts: Link
+
+
 class Notification(Wire):
-    """Somebody's wish to be told. This version keeps it, and delivers nothing yet."""
+    """Somebody's wish to be told."""
 
     id: str
     associated_uuid: str = Field(description="the job's id")
@@ -213,14 +217,73 @@ class Notification(Wire):
     command: list[str] | None = Field(description="instead of a URL; runs as the owner")
     persistent: bool = Field(description="every time; else once")
     policy: Policy
-    status: Literal["ACTIVE"]
+    body: Any = Field(description="what is said in place of the usual")
+    digest: float | None = Field(description="seconds for which news of jobs of one name are gathered")
+    status: Literal["ACTIVE", "COMPLETE", "FAILED"] = Field(description="ACTIVE: more may come of it")
     attempts: int
-    response_code: int | None
+    response_code: int | None = Field(description="of the last attempt: HTTP's, SMTP's, or an exit code")
     last_sent: str | None
-    success: bool | None
+    success: bool | None = Field(description="of what was tried last; null while it is still being tried")
     created: str
     last_updated: str
-    links: JobLink = Field(alias="_links")
+    links: NotificationLinks = Field(alias="_links")
+
+
+class AttemptLinks(Wire):
+    delivery: Link
+
+
+class Attempt(Wire):
+    """One try to deliver something."""
+
+    id: str
+    delivery_id: str
+    event: str
+    attempt: int = Field(description="which one, from 1")
+    start_time: str
+    end_time: str
+    success: bool
+    response_code: int | None
+    message: str
+    links: AttemptLinks = Field(alias="_links")
+
+
+class DeliveryLinks(JobLink):
+    notification: Link
+
+
+class Delivery(Wire):
+    """Something that happened, and that somebody is to be told of."""
+
+    id: str = Field(description="the receiver gets it with every attempt")
+    notification_id: str
+    associated_uuid: str = Field(description="the job's id")
+    owner: str
+    event: str
+    url: str | None = Field(description="null: a command")
+    status: Literal["OPEN", "DELIVERED", "FAILED"]
+    attempts: int
+    last_sent: str | None
+    response_code: int | None
+    message: str = Field(description="what came of the last attempt")
+    due: str | None = Field(description="when it is tried next; null: it waits for another, or is over")
+    created: str
+    links: DeliveryLinks = Field(alias="_links")
+
+
+class Rehearsal(Wire):
+    """What came of a test."""
+
+    delivery_id: str
+    success: bool
+    response_code: int | None
+    message: str
+    seconds: float
+
+
+class Key(Wire):
+    owner: str
+    key: str = Field(description="what webhooks for this person are signed with, whsec_ and base64")
 
 
 class Note(Wire):

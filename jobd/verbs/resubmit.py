@@ -35,8 +35,9 @@ from jobd.units import format_run_time, format_size
 from jobd.verbs.apps import current
 from jobd.verbs.desk import Caller, Desk, find, find_writable
 from jobd.verbs.draft import Chosen, draft
+from jobd.verbs.once import Key
 from jobd.verbs.request import JobRequest, read
-from jobd.verbs.submit import Batch, Key, check_person, keep, repeated
+from jobd.verbs.submit import Batch, check_person, keep, repeated
 
 
 @dataclass(frozen=True)

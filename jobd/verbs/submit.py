@@ -4,12 +4,11 @@ Idempotency-Key."""
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from jobd.errors import Conflict, Fault, Forbidden, Invalid, TooMany
+from jobd.errors import Fault, Forbidden, Invalid, TooMany
 from jobd.store import moves, queries
 from jobd.store.job import Job
 from jobd.store.notifications import Wanted
@@ -19,18 +18,11 @@ from jobd.units import shown
 from jobd.verbs.apps import chosen_by
 from jobd.verbs.desk import Caller, Desk
 from jobd.verbs.draft import Chosen, draft
+from jobd.verbs.notification import check_allowed
+from jobd.verbs.once import Key, check, made_before, remember
 from jobd.verbs.request import JobRequest, read
 
-_LONGEST_KEY = 255
 _RETRY_AFTER = 10.0
-
-
-@dataclass(frozen=True)
-class Key:
-    """An Idempotency-Key and the digest of the request that came with it."""
-
-    key: str
-    digest: str
 
 
 @dataclass(frozen=True)
@@ -57,6 +49,8 @@ async def submit(desk: Desk, caller: Caller, bodies: Sequence[object], key: Key 
         )
     single = len(bodies) == 1
     requests = _read_all(bodies, single)
+    for _, request, at in requests:
+        check_allowed(desk.settings.notifications.allow, request.wanted, f"{at}notifications")
     wanted = [request.app_id for _, request, _ in requests if request.app_id and request.runs_app]
     apps = await chosen_by(desk, caller, wanted)
     drafts = _draft_all(desk, caller, requests, apps)
@@ -68,8 +62,7 @@ async def submit(desk: Desk, caller: Caller, bodies: Sequence[object], key: Key 
 
 async def keep(desk: Desk, caller: Caller, batch: Batch, key: Key | None) -> list[Job]:
     """Puts new jobs on disk, and rings the engine's bell. Also what resubmit ends with."""
-    if key and len(key.key) > _LONGEST_KEY:
-        raise Invalid(Fault("Idempotency-Key", "it is too long", f"at most {_LONGEST_KEY} characters"))
+    check(key)
     most = desk.settings.max_active_jobs
     number = len(batch.jobs)
     if most is not None and number > most:
@@ -150,11 +143,7 @@ def _write(tx: Transaction, caller: Caller, batch: Batch, key: Key | None, most:
         replace(job, seq=moves.insert(tx, job, caller.name, batch.description, wanted))
         for job, wanted in zip(batch.jobs, batch.told, strict=True)
     ]
-    if key:
-        tx.sql.execute(
-            "INSERT INTO request_key (owner, key, digest, jobs, created) VALUES (?, ?, ?, ?, ?)",
-            (caller.name, key.key, key.digest, dump([job.id for job in jobs]), time.time()),
-        )
+    remember(tx, caller, key, [job.id for job in jobs])
     return jobs
 
 
@@ -172,12 +161,5 @@ def _check_room(tx: Transaction, caller: Caller, more: int, most: int | None) ->
 def repeated(sql: queries.Connection, caller: Caller, key: Key | None) -> list[Job] | None:
     """The jobs that this key made before; None when it is new. Asked before anything else, too: what was
     taken once is not refused because an app has changed since."""
-    found = queries.request_key(sql, caller.name, key.key) if key else None
-    if key is None or found is None:
-        return None
-    digest, ids = found
-    if digest != key.digest:
-        raise Conflict(
-            "this Idempotency-Key came with another request before: use a new key for a new request"
-        )
-    return [job for job_id in ids if (job := queries.job(sql, job_id))]
+    ids = made_before(sql, caller, key)
+    return None if ids is None else [job for job_id in ids if (job := queries.job(sql, job_id))]

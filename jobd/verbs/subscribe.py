@@ -11,26 +11,30 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jobd.errors import Conflict, Fault, Invalid, NotFound
-from jobd.store import notifications
+from jobd.store import notifications, outbox
 from jobd.store.job import Job
 from jobd.store.notifications import Notification, Wanted
 from jobd.store.writer import Transaction
-from jobd.verbs import notification
+from jobd.verbs import notification, once
 from jobd.verbs.desk import Caller, Desk, find
+from jobd.verbs.once import Key
 from jobd.verbs.submit import check_person
 
 _JOB = "associatedUuid"
 
 
-async def subscribe(desk: Desk, caller: Caller, bodies: Sequence[object]) -> list[Notification]:
-    """All of them or none. Raises Invalid with every fault, NotFound, Forbidden for a command that cannot run
-    as the caller, Conflict when a job would have too many."""
+async def subscribe(
+    desk: Desk, caller: Caller, bodies: Sequence[object], key: Key | None = None
+) -> list[Notification]:
+    """All of them or none; or those that the same key made before. Raises Invalid with every fault, NotFound,
+    Forbidden for a command that cannot run as the caller, Conflict when a job would have too many."""
     wishes = _read_all(bodies)
-    if any(wanted.command for _, wanted in wishes):
-        check_person(desk, caller)
+    for _, wanted in wishes:
+        check(desk, caller, wanted)
     jobs = {job_id: await find(desk, caller, job_id) for job_id, _ in wishes}
     pairs = [(jobs[job_id], wanted) for job_id, wanted in wishes]
-    return await desk.store.write(lambda tx: _add(tx, caller, pairs))
+    once.check(key)
+    return await desk.store.write(lambda tx: _add(tx, caller, pairs, key))
 
 
 async def listing(
@@ -59,17 +63,33 @@ async def change(desk: Desk, caller: Caller, notification_id: str, body: Mapping
     if body.get(_JOB, found.job_id) != found.job_id:
         raise Invalid(Fault(_JOB, "a notification stays with its job", found.job_id))
     wanted = notification.read({**_kept(found.wanted, body), **_of_itself(body)})
-    if wanted.command:
-        check_person(desk, caller)
-    await desk.store.write(lambda tx: notifications.change(tx, found.id, wanted))
+    check(desk, caller, wanted)
+    await desk.store.write(lambda tx: _change(tx, found, wanted))
     return await details(desk, caller, notification_id)
 
 
 async def unsubscribe(desk: Desk, caller: Caller, notification_id: str) -> Notification:
-    """As it was."""
+    """As it was. What is still to be delivered of it goes too."""
     found = await details(desk, caller, notification_id)
-    await desk.store.write(lambda tx: notifications.remove(tx, found.id))
+    await desk.store.write(lambda tx: _remove(tx, found))
     return found
+
+
+def check(desk: Desk, caller: Caller, wanted: Wanted) -> None:
+    """Can it be delivered for that person? Raises Invalid, Forbidden."""
+    notification.check_allowed(desk.settings.notifications.allow, [wanted], "url")
+    if wanted.command:
+        check_person(desk, caller)
+
+
+async def doubts(desk: Desk, made: Sequence[Notification]) -> str | None:
+    """Why, as things are, nobody may ever be told."""
+    jobs = [await desk.store.job(job_id) for job_id in {one.job_id for one in made}]
+    if over := [job.id for job in jobs if job and job.over]:
+        return f"{', '.join(over)}: over already, so that there may be nothing to tell any more"
+    if any((one.wanted.url or "").startswith("mailto:") for one in made):
+        return desk.notifier.mail_trouble() or None
+    return None
 
 
 def _read_all(bodies: Sequence[object]) -> list[tuple[str, Wanted]]:
@@ -111,15 +131,37 @@ def _of_itself(body: Mapping[str, Any]) -> dict[str, Any]:
 def _kept(wanted: Wanted, body: Mapping[str, Any]) -> dict[str, Any]:
     """What stays of it, as it would come. A new target takes the place of the old one, whichever kind each
     is."""
-    kept: dict[str, Any] = {"event": wanted.event, "persistent": wanted.persistent, "policy": wanted.policy}
+    names = ("event", "persistent", "policy", "body")
+    kept: dict[str, Any] = {name: getattr(wanted, name) for name in names}
     if body.get("url") is None and body.get("command") is None:
-        kept |= {"command": wanted.command} if wanted.command else {"url": wanted.url}
+        kept |= (
+            {"command": wanted.command} if wanted.command else {"url": wanted.url, "digest": wanted.digest}
+        )
     return kept
 
 
-def _add(tx: Transaction, caller: Caller, pairs: Sequence[tuple[Job, Wanted]]) -> list[Notification]:
+def _change(tx: Transaction, found: Notification, wanted: Wanted) -> None:
+    notifications.change(tx, found.id, wanted)
+    outbox.moved(tx, found.seq, wanted)
+
+
+def _remove(tx: Transaction, found: Notification) -> None:
+    outbox.removed(tx, "notification_seq = ?", (found.seq,))
+    notifications.remove(tx, found.id)
+
+
+def _add(
+    tx: Transaction, caller: Caller, pairs: Sequence[tuple[Job, Wanted]], key: Key | None
+) -> list[Notification]:
+    if before := once.made_before(tx.sql, caller, key):
+        return _those(tx, before)
     ids = [made for job, wanted in pairs for made in notifications.add(tx, job.seq, caller.name, [wanted])]
     for job in {job.seq: job for job, _ in pairs}.values():
         if len(notifications.of_job(tx.sql, job.seq, None)) > notification.MOST:
             raise Conflict(f"job {job.id} would have more than {notification.MOST} notifications")
+    once.remember(tx, caller, key, ids)
+    return _those(tx, ids)
+
+
+def _those(tx: Transaction, ids: Sequence[str]) -> list[Notification]:
     return [made for one in ids if (made := notifications.get(tx.sql, one))]
