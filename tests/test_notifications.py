@@ -27,8 +27,8 @@ ALL = "/notifications/v2"
 HOOK = "https://lab.example/hook"
 WISH = {"event": "FINISHED", "url": HOOK}
 POLICY = {
-    "retryStrategy": "IMMEDIATE",
-    "retryLimit": 5,
+    "retryStrategy": "EXPONENTIAL",
+    "retryLimit": 8,
     "retryRate": 5,
     "retryDelay": 0,
     "saveOnFailure": False,
@@ -45,7 +45,15 @@ POLICY = {
         ({"event": "tomorrow"}, "event", r"expected one of \*, ARCHIVING"),
         ({"event": 5}, "event", "text"),
         ({"event": None}, "event", "text"),
-        ({"url": "slack://token"}, "url", "nothing can be delivered.*https.*command"),
+        ({"url": "slack:token"}, "url", "nothing can be delivered.*https.*command"),
+        ({"url": "https://lab/${JOB_NAM}"}, "url", "no macro .*expected .*JOB_NAME"),
+        ({"body": "${job_id}"}, "body", "no macro"),
+        ({"body": {"text": ["${X}"]}}, "body", "no macro"),
+        ({"body": 5}, "body", "a text"),
+        ({"body": "x" * 16385}, "body", "too long"),
+        ({"digest": "10m"}, "digest", "only mail is gathered"),
+        ({"digest": "soon"}, "digest", "is not a duration"),
+        ({"digest": 0}, "digest", "between 1 second"),
         ({"url": "file:///etc/passwd"}, "url", "nothing can be delivered"),
         ({"url": "https://"}, "url", "nothing can be delivered"),
         ({"url": "https://${JOB_NAME}/x"}, "url", "nothing can be delivered"),
@@ -138,10 +146,10 @@ def test_an_address_alone_means_the_three_endings() -> None:
         ({"notifications": [WISH, {"event": "x", "url": "y"}, 5]},
          ["3.notifications.1.event", "3.notifications.1.url", "3.notifications.2"]),
         ({"notifications": {"event": "*"}}, ["3.notifications.url"]),
-        ({"notifications": "slack://x"}, ["3.notifications"]),
+        ({"notifications": "file:///x"}, ["3.notifications"]),
         ({"notifications": 5}, ["3.notifications"]),
         ({"notifications": [WISH] * 101}, ["3.notifications"]),
-        ({"callbackUrl": "slack://x", "nodeCount": 0}, ["3.nodeCount", "3.callbackUrl"]),
+        ({"callbackUrl": "file:///x", "nodeCount": 0}, ["3.nodeCount", "3.callbackUrl"]),
         ({"callbackUrl": [WISH]}, ["3.callbackUrl"]),
     ],
 )  # fmt: skip
@@ -176,12 +184,12 @@ def wishes(rows: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
 
 ASKED = [
     WISH,
-    {"event": "*", "command": ["notify-send", "it's $(moved) on"], "persistent": True},
+    {"event": "*", "command": ["true", "it's $(moved) on"], "persistent": True},
     {"event": "TIME_LIMIT", "url": "ann@lab", "policy": {"retryLimit": 10, "saveOnFailure": True}},
 ]
 KEPT = [
     ("FINISHED", HOOK, None, False, POLICY),
-    ("*", None, ["notify-send", "it's $(moved) on"], True, POLICY),
+    ("*", None, ["true", "it's $(moved) on"], True, POLICY),
     ("TIME_LIMIT", "mailto:ann@lab", None, False, {**POLICY, "retryLimit": 10, "saveOnFailure": True}),
 ]
 
@@ -192,7 +200,6 @@ def test_a_submission_brings_its_notifications(served: RunningDaemon) -> None:
     assert wishes(found) == KEPT
     assert {row["associatedUuid"] for row in found} == {job["id"]}
     assert all(row["id"].endswith("-011") and len(row["id"]) == 40 for row in found)
-    assert {(row["status"], row["attempts"], row["lastSent"]) for row in found} == {("ACTIVE", 0, None)}
 
 
 def test_they_survive_a_crash_of_the_daemon(daemon: RunningDaemon) -> None:
@@ -234,10 +241,7 @@ def test_a_repeated_submission_makes_them_once(served: RunningDaemon) -> None:
 def test_made_looked_at_changed_and_taken_back(served: RunningDaemon) -> None:
     job = served.submit("true")
     made = ask(served.socket, "POST", ALL, {"associatedUuid": job["id"], **WISH})
-    assert (made.code, made.json["message"]) == (
-        201,
-        "kept; this version of jobd delivers no notifications yet",
-    )
+    assert made.code == 201
     href = made.result["_links"]["self"]["href"].removeprefix("http://localhost")
     assert ask(served.socket, "GET", href).result == made.result
     changed = ask(
@@ -289,19 +293,19 @@ def test_the_newest_of_all_jobs_come_first(served: RunningDaemon) -> None:
 def test_on_the_command_line(served: RunningDaemon) -> None:
     job = served.submit("true", name="watched")
     done = served.jobctl("notify", job["id"], "--on", "FINISHED,failed", "--to", "ann@lab")
-    assert (done.returncode, "delivers no notifications yet" in done.stderr) == (0, True)
-    command = ["notify", job["id"], "--on", "*", "--persistent", "--", "notify-send", "--urgent", "a b"]
+    assert done.returncode == 0
+    command = ["notify", job["id"], "--on", "*", "--persistent", "--", "true", "--urgent", "a b"]
     assert served.jobctl(*command).returncode == 0
     listed = served.jobctl("notifications", job["id"]).stdout.splitlines()
-    assert [line.split(maxsplit=1)[1].split() for line in listed[1:]] == [
+    assert [line.split(maxsplit=1)[1].split()[:-2] for line in listed[1:]] == [
         ["FINISHED", "mailto:ann@lab", "once"],
         ["FAILED", "mailto:ann@lab", "once"],
-        ["*", "notify-send", "--urgent", "'a", "b'", "always"],
+        ["*", "true", "--urgent", "'a", "b'", "always"],
     ]
     ids = served.jobctl("notifications", "-q", job["id"]).stdout.split()
     assert served.jobctl("notifications", "--remove", ids[0], "--remove", ids[2]).returncode == 0
     assert served.jobctl("notifications", "-q", job["id"]).stdout.split() == [ids[1]]
-    for wrong, code in ((["--to", "slack://x"], 2), ([], 2), (["--to", HOOK, "--", "true"], 2)):
+    for wrong, code in ((["--to", "file:///x"], 2), ([], 2), (["--to", HOOK, "--", "true"], 2)):
         assert served.jobctl("notify", job["id"], *wrong).returncode == code
     assert "0.event" in served.jobctl("notify", job["id"], "--on", "X,Y", "--to", HOOK).stderr
     assert served.jobctl("notifications", "--remove", "nothing-011").returncode == 66

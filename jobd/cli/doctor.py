@@ -66,10 +66,17 @@ def _daemon(health: dict[str, Any], host: Host) -> Iterator[Finding]:
     )
     if isinstance(containment := health.get("containment"), dict):
         yield from _containment(containment)
+    yield from _troubles(health)
+
+
+def _troubles(health: dict[str, Any]) -> Iterator[Finding]:
+    """Of what it stands on."""
     if health.get("store"):
         yield "!", f"{health['store']}: until it can be, nothing that happens to jobs is shown"
     for trouble in health.get("troubles") or ():
         yield "!", trouble
+    if health.get("mail"):
+        yield "-", f"notifications by mail: {health['mail']}"
     for system, trouble in (health.get("systems") or {}).items():
         yield ("!" if trouble else " "), f"execution system {system}: {trouble or 'well'}"
     for system, told in (health.get("findings") or {}).items():

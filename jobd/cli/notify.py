@@ -1,7 +1,9 @@
-"""jobctl notify and notifications: ask to be told of what happens to a job, and look at what was asked for.
+"""jobctl notify and notifications: ask to be told of what happens to a job, try the way out, and look at what
+was asked for and what came of it.
 
 jobctl notify fit --on FINISHED,FAILED --to https://lab/hook
 jobctl notify fit --on '*' --persistent -- notify-send "it moved on"
+jobctl notify test --to ann@lab
 """
 
 from __future__ import annotations
@@ -15,63 +17,128 @@ from jobd.status import TERMINAL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from argparse import Namespace
     from typing import Any
 
     from jobd.cli.session import Session
 
-NOT_YET = "kept with the job; this version of jobd delivers no notifications yet"
-COLUMNS = (Column("ID"), Column("EVENT"), Column("TO", flexible=True), Column("HOW OFTEN"))
+TEST = "test"
+COLUMNS = (
+    Column("ID"), Column("EVENT"), Column("TO", flexible=True), Column("HOW OFTEN"), Column("STATUS"),
+    Column("TRIES"),
+)  # fmt: skip
+ATTEMPTS = (
+    Column("TIME"),
+    Column("EVENT"),
+    Column("TRY"),
+    Column("CAME OUT"),
+    Column("WORDS", flexible=True),
+)
 
 
 def arguments(parser: Parser, verb: str) -> None:
     if verb == "notify":
-        parser.usage = "jobctl notify JOB .. [--on EVENT,..] (--to URL | -- COMMAND ..)"
-        jobs(parser)
-        parser.add_argument(
-            "--on",
-            metavar="EVENT,..",
-            default=",".join(sorted(TERMINAL)),
-            help="statuses, conditions, or * (default: %(default)s)",
-        )
-        parser.add_argument("--to", metavar="URL", help="https://.., http://.. or mailto:name@host")
-        parser.add_argument("--persistent", action="store_true", help="every time it happens, not once")
-    else:
-        parser.add_argument(
-            "job", metavar="JOB", nargs="?", default="last", help=f"{ids.HELP} (default: last)"
-        )
-        parser.add_argument(
-            "--remove", metavar="ID", action="append", help="take this notification back instead"
-        )
+        _arguments_of_notify(parser)
+        return
+    parser.add_argument("job", metavar="JOB", nargs="?", default="last", help=f"{ids.HELP} (default: last)")
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument(
+        "--remove", metavar="ID", action="append", help="take this notification back instead"
+    )
+    instead.add_argument("--attempts", metavar="ID", help="every try to deliver this one")
+    instead.add_argument("--key", action="store_true", help="the key that webhooks for you are signed with")
+
+
+def _arguments_of_notify(parser: Parser) -> None:
+    parser.usage = "jobctl notify (JOB .. | test) [--on EVENT,..] (--to TO | -- COMMAND ..)"
+    parser.epilog = (
+        "`jobctl notify test` tells of no job, at once, and says what came of it. Within --to and --body"
+        " ${JOB_NAME}, ${JOB_STATUS} and the like stand for what they say; a command has them as variables of"
+        " its environment, and the whole message on standard input."
+    )
+    jobs(parser)
+    add = parser.add_argument
+    add(
+        "--on",
+        metavar="EVENT,..",
+        default=",".join(sorted(TERMINAL)),
+        help="statuses, conditions, or * (default: %(default)s)",
+    )
+    add(
+        "--to",
+        metavar="TO",
+        help="https://.., http://.., a mail address, or what apprise speaks, if that is there",
+    )
+    add("--persistent", action="store_true", help="every time it happens, not once")
+    add(
+        "--body", metavar="TEXT", help="what to say, instead of the usual; an object of JSON's is sent as one"
+    )
+    add("--digest", metavar="TIME", help="one mail for what happens to jobs of one name within 10m, 1h ..")
+    add(
+        "--retry",
+        metavar="N",
+        type=int,
+        help="how often to try again, in longer and longer pauses (default: 8)",
+    )
 
 
 def main(session: Session, verb: str) -> int:
-    return _notify(session) if verb == "notify" else _notifications(session)
+    if verb == "notifications":
+        return _notifications(session)
+    return _test(session) if session.options.jobs == [TEST] else _notify(session)
 
 
 def _notify(session: Session) -> int:
     options = session.options
-    if bool(options.to) == bool(options.program):
-        raise Invalid("say where to (expected --to URL, or -- and a command)")
     events = [event for event in options.on.split(",") if event.strip()]
+    wish = {**_target(options), "persistent": options.persistent, "digest": options.digest}
+    if options.retry is not None:
+        wish["policy"] = {"retryStrategy": "EXPONENTIAL", "retryLimit": options.retry}
 
     def one(job_id: str) -> None:
-        made = session.client().notify(
-            job_id, events, url=options.to, command=options.program, persistent=options.persistent
-        )
-        _print(session, made)
+        _print(session, session.client().notify(job_id, events, doubt=session.say, **wish))
 
-    code = session.each(options.jobs, one)
-    if code in (exit.OK, exit.PARTLY):
-        session.say(NOT_YET)
-    return code
+    return session.each(options.jobs, one)
+
+
+def _target(options: Namespace) -> dict[str, Any]:
+    if bool(options.to) == bool(options.program):
+        raise Invalid("say where to (expected --to URL, or -- and a command)")
+    return {"url": options.to, "command": options.program, "body": _body(options.body)}
+
+
+def _body(text: str | None) -> object:
+    """An object or a list of JSON's, if it is one."""
+    import json
+
+    try:
+        value = json.loads(text or "")
+    except ValueError:
+        return text
+    return value if isinstance(value, dict | list) else text
+
+
+def _test(session: Session) -> int:
+    came = session.client().test_notification(**_target(session.options))
+    if session.options.json:
+        session.json(came)
+    else:
+        how = "delivered" if came["success"] else "not delivered"
+        session.out(f"{how} in {came['seconds']:.2f} s: {came['message'] or came['responseCode']}")
+    return exit.OK if came["success"] else exit.FAILED
 
 
 def _notifications(session: Session) -> int:
-    client = session.client()
-    if session.options.remove:
-        _print(session, [client.unsubscribe(one) for one in session.options.remove])
-        return exit.OK
-    return session.each([session.options.job], lambda job_id: _print(session, client.notifications(job_id)))
+    client, options = session.client(), session.options
+    if options.key:
+        session.out(client.notification_key())
+    elif options.attempts:
+        _print_attempts(session, client.attempts(options.attempts))
+    elif options.remove:
+        _print(session, [client.unsubscribe(one) for one in options.remove])
+    else:
+        return session.each([options.job], lambda job_id: _print(session, client.notifications(job_id)))
+    return exit.OK
 
 
 def _print(session: Session, rows: list[dict[str, Any]]) -> None:
@@ -89,4 +156,24 @@ def _row(row: dict[str, Any]) -> list[str]:
     import shlex
 
     target = shlex.join(row["command"]) if row.get("command") else word(row.get("url"))
-    return [str(row["id"]), word(row.get("event")), target, "always" if row.get("persistent") else "once"]
+    often = "always" if row.get("persistent") else "once"
+    return [
+        word(row["id"]), word(row["event"]), target, often, word(row["status"]), word(row["attempts"]),
+    ]  # fmt: skip
+
+
+def _print_attempts(session: Session, rows: list[dict[str, Any]]) -> None:
+    if session.options.json:
+        for row in rows:
+            session.json(row)
+        return
+    session.table(
+        ATTEMPTS,
+        (
+            [
+                word(row["startTime"]), word(row["event"]), str(row["attempt"]),
+                "delivered" if row["success"] else "failed", word(row["message"]),
+            ]
+            for row in rows
+        ),
+    )  # fmt: skip

@@ -39,6 +39,7 @@ OPTIONS = {
     "priority": "priority",
     "directory": "directory",
     "stdin": "stdin",
+    "notify": "notifications",
 }
 """Each option's field of the request."""
 
@@ -59,6 +60,7 @@ def arguments(parser: Parser) -> None:
     add("--priority", type=int, metavar="N", help="-1000 to 1000; the greater goes first")
     add("-d", "--directory", metavar="DIR", help="where it runs (default: here; by ssh, one of its own)")
     add("--stdin", metavar="FILE", help="its standard input (default: none)")
+    add("--notify", metavar="TO", help="tell this web or mail address how it ended")
     add(
         "-e",
         "--env",

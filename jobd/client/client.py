@@ -296,20 +296,48 @@ class Client:
     # ---- notifications and notes
 
     def notify(
-        self,
-        job_id: str,
-        events: Sequence[str],
-        *,
-        url: str | None = None,
-        command: Sequence[str] | None = None,
-        persistent: bool = False,
+        self, job_id: str, events: Sequence[str], *, doubt: Callable[[str], None] | None = None, **wish: Any
     ) -> Jobs:
-        """Ask to be told of these events of a job, at an address or by a command. (This version of jobd keeps
-        notifications, and delivers none yet.)"""
-        target = {"url": url} if command is None else {"command": [*command]}
-        wish = {"associatedUuid": job_id, "persistent": persistent, **target}
-        wishes = [{**wish, "event": event} for event in events]
-        result: Jobs = self._ask("POST", "/notifications/v2", body=wishes)
+        """Ask to be told of these events of a job: url=, or command=; also persistent, policy, body, digest.
+        `doubt` hears why, as things are, nobody may ever be told."""
+        of_job = {"associatedUuid": job_id, **{name: part for name, part in wish.items() if part is not None}}
+        wishes = [{**of_job, "event": event} for event in events]
+        answer = self._answer("POST", "/notifications/v2", body=wishes, key=new_key())
+        if doubt and (words := answer.get("message")):
+            doubt(words)
+        made: Jobs = answer["result"]
+        return made
+
+    def test_notification(self, **wish: Any) -> Job:
+        """Tell of no job, at once: url=, or command=; also body. What came of it: `success`, `message` .."""
+        body = {name: part for name, part in wish.items() if part is not None}
+        result: Job = self._ask("POST", "/notifications/v2/test", body=body)
+        return result
+
+    def notification_key(self) -> str:
+        """What webhooks for you are signed with, as the libraries of Standard Webhooks take it."""
+        return str(self._ask("GET", "/notifications/v2/key")["key"])
+
+    def attempts(self, notification_id: str) -> Jobs:
+        """Every try to deliver it, the newest first."""
+        return [*self._pages(f"/notifications/v2/{quote(notification_id)}/attempts", {}, None)]
+
+    def deliveries(
+        self, job_id: str | None = None, status: str | None = None, limit: int | None = None
+    ) -> Jobs:
+        """What is to be told (`OPEN`), was (`DELIVERED`), or could not be (`FAILED`), the newest first."""
+        where = {"associatedUuid": job_id, "status": status}
+        query = {name: value for name, value in where.items() if value is not None}
+        return [*self._pages("/deliveries/v2", query, limit)]
+
+    def retry_delivery(self, delivery_id: str) -> Job:
+        """Have it tried anew."""
+        result: Job = self._ask("POST", f"/deliveries/v2/{quote(delivery_id)}/retry", body={})
+        return result
+
+    def drop_delivery(self, delivery_id: str) -> Job:
+        """Have it tried no more, and forgotten."""
+        result: Job = self._ask("DELETE", f"/deliveries/v2/{quote(delivery_id)}")
         return result
 
     def notifications(self, job_id: str) -> Jobs:
@@ -418,6 +446,18 @@ class Client:
         timeout: float | None = None,
     ) -> Any:
         """The result of one request. Raises by its code."""
+        return self._answer(method, path, query, body=body, key=key, timeout=timeout).get("result", {})
+
+    def _answer(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        *,
+        body: object = None,
+        key: str | None = None,
+        timeout: float | None = None,
+    ) -> dict[str, Any]:
         headers = {"Accept": "application/json"}
         if body is not None:
             headers["Content-Type"] = "application/json"
@@ -428,7 +468,7 @@ class Client:
         envelope = response.content
         if not isinstance(envelope, dict):
             raise JobdError(f"{self.host} sent something that is not jobd's: {response.code}")
-        return envelope.get("result", {})
+        return envelope
 
     def _stream(self, path: str, query: Mapping[str, str], timeout: float | None) -> Iterator[bytes]:
         yield from self._body(self.exchange("GET", target(path, query), {}, None, timeout, whole=False))

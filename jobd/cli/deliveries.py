@@ -1,0 +1,72 @@
+"""jobctl deliveries: what is still to be told of your jobs, what was, and what could not be; and having that
+tried anew, or forgotten."""
+
+from __future__ import annotations
+
+from jobd.cli import exit, ids
+from jobd.cli.columns import word
+from jobd.cli.table import Column
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from jobd.cli.parser import Parser
+    from jobd.cli.session import Session
+
+LIMIT = 50
+COLUMNS = (
+    Column("ID"), Column("JOB"), Column("EVENT"), Column("STATUS"), Column("TRIES"), Column("TO"),
+    Column("CAME OF IT", flexible=True),
+)  # fmt: skip
+
+
+def arguments(parser: Parser, verb: str) -> None:
+    add = parser.add_argument
+    add("job", metavar="JOB", nargs="?", help=f"{ids.HELP} (default: all of yours)")
+    state = parser.add_mutually_exclusive_group()
+    state.add_argument("--failed", action="store_true", help="those that could not be delivered")
+    state.add_argument("--open", action="store_true", help="those that are still to be delivered")
+    add("-n", "--limit", type=int, default=LIMIT, metavar="N", help=f"at most N (default: {LIMIT})")
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument(
+        "--retry", metavar="ID", action="append", help="try this one anew; `all`: all that failed"
+    )
+    instead.add_argument("--drop", metavar="ID", action="append", help="forget this one, whatever it is")
+
+
+def main(session: Session, verb: str) -> int:
+    client, options = session.client(), session.options
+    if options.drop:
+        _print(session, [client.drop_delivery(one) for one in options.drop])
+        return exit.OK
+    if options.retry:
+        wanted = [row["id"] for row in _found(session, None)] if options.retry == ["all"] else options.retry
+        _print(session, [client.retry_delivery(one) for one in wanted])
+        return exit.OK
+    _print(session, _found(session, options.limit))
+    return exit.OK
+
+
+def _found(session: Session, limit: int | None) -> list[dict[str, Any]]:
+    options = session.options
+    job_id = ids.find(session.client(), options.job) if options.job else None
+    failed = options.failed or options.retry
+    state = "FAILED" if failed else "OPEN" if options.open else None
+    return session.client().deliveries(job_id, state, limit)
+
+
+def _print(session: Session, rows: list[dict[str, Any]]) -> None:
+    if session.options.json:
+        for row in rows:
+            session.json(row)
+    elif session.options.quiet:
+        for row in rows:
+            session.out(str(row["id"]))
+    else:
+        session.table(COLUMNS, map(_row, rows))
+
+
+def _row(row: dict[str, Any]) -> list[str]:
+    names = ("id", "associatedUuid", "event", "status", "attempts")
+    return [*(word(row[name]) for name in names), word(row["url"] or "a command"), word(row["message"])]
