@@ -101,14 +101,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     except OSError as error:
         where = error.filename or settings.state_dir
         return _refuse(Invalid(f"cannot start: {where}: {error.strerror or error}"), WRONG)
-    _leave()
     return OK
-
-
-def _leave() -> None:
-    """Without the threads that still wait for somebody's command, which Python would wait for."""
-    logging.shutdown()
-    os._exit(OK)
 
 
 def _parser() -> argparse.ArgumentParser:

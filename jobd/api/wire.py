@@ -553,6 +553,7 @@ class Doctor(Wire):
         description="how jobs on this machine are held, and what can escape"
     )
     store: str = Field(description="why nothing can be written down; empty while all is well")
+    mail: str = Field(description="why notifications cannot go by mail; empty when they can")
     systems: dict[str, str] = Field(description="by system: why it does not answer; empty while it does")
     findings: dict[str, list[Finding]] = Field(description="by system: what its backend has to say of it")
     connections: int

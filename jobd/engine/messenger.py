@@ -11,8 +11,9 @@ import asyncio
 import logging
 import shutil
 import socket
+import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import ParamSpec, TypeVar
 
 from jobd.config import Settings
@@ -32,7 +33,6 @@ T = TypeVar("T")
 COMMAND_LIMIT = 30.0
 """Seconds that a command has."""
 _MOST_WORDS = 300
-_THREADS = 64
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _WHERE_SENDMAIL_IS = "/usr/sbin:/usr/lib:/usr/bin"
 
@@ -49,7 +49,6 @@ class Messenger:
         self._persons = persons
         self._may_hear = may_hear
         self._courier = Courier(settings.notifications)
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="messenger")
 
     def renew(self, settings: Settings) -> None:
         """The configuration was read again. Raises Invalid as above, and nothing has changed."""
@@ -58,7 +57,6 @@ class Messenger:
         self._courier.renew(settings.notifications)
 
     async def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
         await self._courier.close()
 
     def key(self, owner: str) -> bytes:
@@ -69,10 +67,10 @@ class Messenger:
         """Several only if they are to be told as one."""
         first = together[0]
         try:
-            if first.owner != first.facts["owner"] and not await self._call(self._may_hear, first):
+            if first.owner != first.facts["owner"] and not await _in_thread(self._may_hear, first):
                 return Outcome(False, words=f"{first.owner} may not read this job any more", for_good=True)
             if first.wanted.url is None:
-                return await self._call(self._run, first)
+                return await _in_thread(self._run, first)
             return await self._send(together, first.wanted.url)
         except JobdError as trouble:
             return Outcome(False, words=str(trouble)[:_MOST_WORDS])
@@ -84,12 +82,8 @@ class Messenger:
         owner, public_url = together[0].owner, self._settings.public_url
         said = message.message(together, url, public_url, self._keys.of(owner))
         if url.startswith("mailto:") and self._settings.smtp is None:
-            return await self._call(self._sendmail, owner, said)
+            return await _in_thread(self._sendmail, owner, said)
         return await self._courier.send(said)
-
-    async def _call(self, function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, lambda: function(*arguments, **options))
 
     def _run(self, delivery: Due) -> Outcome:
         variables, stdin = message.for_command(delivery, self._settings.public_url)
@@ -114,6 +108,22 @@ class Messenger:
         environment = {**own, "XDG_RUNTIME_DIR": f"/run/user/{who.uid}", **variables}
         done = self._persons.run(owner, argv, environment=environment, stdin=stdin, timeout=COMMAND_LIMIT)
         return _outcome(argv[0], done)
+
+
+async def _in_thread(function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
+    """In one that a daemon which ends does not wait for: a command has long. (How many there are at once is
+    the caller's to bound.)"""
+    loop = asyncio.get_running_loop()
+    done: Future[T] = Future()
+
+    def work() -> None:
+        try:
+            done.set_result(function(*arguments, **options))
+        except BaseException as error:
+            done.set_exception(error)
+
+    threading.Thread(target=work, name="messenger", daemon=True).start()
+    return await asyncio.wrap_future(done, loop=loop)
 
 
 def sendmail() -> str | None:

@@ -29,9 +29,9 @@ async def subscribe(
     """All of them or none; or those that the same key made before. Raises Invalid with every fault, NotFound,
     Forbidden for a command that cannot run as the caller, Conflict when a job would have too many."""
     wishes = _read_all(bodies)
+    jobs = {job_id: await find(desk, caller, job_id) for job_id, _ in wishes}
     for _, wanted in wishes:
         check(desk, caller, wanted)
-    jobs = {job_id: await find(desk, caller, job_id) for job_id, _ in wishes}
     pairs = [(jobs[job_id], wanted) for job_id, wanted in wishes]
     once.check(key)
     return await desk.store.write(lambda tx: _add(tx, caller, pairs, key))
