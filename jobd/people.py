@@ -6,6 +6,7 @@ has the home that their environment names.
 
 from __future__ import annotations
 
+import grp
 import os
 import pwd
 import time
@@ -70,9 +71,53 @@ def known(name: str) -> Person | None:
     """The same, believed for a minute: for the event loop, which must not wait at every request for what can
     be a network's word. Nobody becomes a person by this."""
     try:
-        return _known(name, int(time.monotonic() / _BELIEVED))
+        return _known(name, _minute())
     except KeyError:
         return None
+
+
+def group_id(name: str) -> int | None:
+    """None when there is no such group."""
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        return None
+
+
+def group_name(gid: int) -> str | None:
+    """None where nobody has named it. Believed for a minute."""
+    return _group_name(gid, _minute())
+
+
+def groups_of(name: str) -> frozenset[str]:
+    """The names of that user's groups, as a login of theirs would have them at present: for when they are not
+    connected, and the kernel cannot be asked. Believed for a minute."""
+    who = known(name)
+    return _groups_of(who, _minute()) if who else frozenset()
+
+
+def is_admin(name: str, admin_group: str | None) -> bool:
+    """The same for what `Caller.admin` says of somebody who is there."""
+    who = known(name)
+    gid = group_id(admin_group) if admin_group else None
+    return who is not None and (who.uid == 0 or (gid is not None and group_name(gid) in groups_of(name)))
+
+
+def _minute() -> int:
+    return int(time.monotonic() / _BELIEVED)
+
+
+@lru_cache(10_000)
+def _group_name(gid: int, minute: int) -> str | None:
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return None
+
+
+@lru_cache(1000)
+def _groups_of(who: Person, minute: int) -> frozenset[str]:
+    return frozenset(filter(None, map(group_name, who.groups())))
 
 
 @lru_cache(1000)

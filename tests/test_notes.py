@@ -194,8 +194,8 @@ def test_a_tag_is_looked_up_and_not_looked_for(tmp_path: Path) -> None:
     sql = sqlite3.connect(tmp_path / "jobd.db")
     for order in (None, "created"):
         wanted = search({"tags": "x"}, "alice", order)
-        statement = f"EXPLAIN QUERY PLAN SELECT * FROM job WHERE {wanted.sql} ORDER BY {wanted.order}"
-        plan = " ".join(row[3] for row in sql.execute(statement, wanted.parameters))
+        statement = f"EXPLAIN QUERY PLAN {wanted.statement}"
+        plan = " ".join(row[3] for row in sql.execute(statement, (*wanted.parameters, 1, 0)))
         assert "SEARCH job USING INTEGER PRIMARY KEY" in plan
         assert "note_tag" in plan
         assert len(wanted.jobs(sql, 10, 0)) == 1

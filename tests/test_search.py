@@ -20,7 +20,7 @@ from jobd.status import Condition, Status
 from jobd.store import search as module
 from jobd.store.job import Job
 from jobd.store.search import FIELDS, Search, search
-from jobd.store.tables import INSERT, SELECT, insert_values
+from jobd.store.tables import INSERT, insert_values
 
 MIGRATIONS = os.path.join(os.path.dirname(module.__file__), "migrations")
 NOON = datetime(2014, 10, 24, 12, 0, 0, 123456).timestamp()
@@ -195,8 +195,8 @@ def test_every_field_can_be_ordered_by(table: sqlite3.Connection, field: str) ->
 
 
 def plan(table: sqlite3.Connection, wanted: Search) -> str:
-    sql = f"EXPLAIN QUERY PLAN {SELECT} WHERE {wanted.sql} ORDER BY {wanted.order} LIMIT 50"
-    return " ".join(str(row[3]) for row in table.execute(sql, wanted.parameters))
+    rows = table.execute(f"EXPLAIN QUERY PLAN {wanted.statement}", (*wanted.parameters, 50, 0))
+    return " ".join(str(row[3]) for row in rows)
 
 
 @pytest.mark.parametrize("order", [None, "created"])
@@ -235,9 +235,93 @@ def test_a_search_that_takes_too_long_is_ended(
     endless = "(WITH RECURSIVE n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n)"
     begun = time.monotonic()
     with pytest.raises(Unavailable, match="took longer"):
-        Search(endless, (), "seq").jobs(table, 1, 0)
+        Search(((endless, []),), "seq").jobs(table, 1, 0)
     assert time.monotonic() - begun < 5
     assert found(table) == "a S c"
+
+
+# what others share
+
+SHARED = [
+    replace(BASE, id=f"f{number:03}-007", name=f"s{number}", owner="bob", hidden=number == 4,
+            created=NOON + 10 * number, updated=NOON + 10 * (number * 7 % 10))
+    for number in range(10)
+]  # fmt: skip
+GIVEN = {"ann": (0, 4, 7), "@lab": (1, 7), "@other": (2,)}
+"""By grantee, which of them."""
+
+
+@pytest.fixture(scope="module")
+def sharing() -> Iterator[sqlite3.Connection]:
+    with contextlib.closing(SqliteDatabase(":memory:")) as db:
+        Runner(db, MIGRATIONS).up()
+        sql = db.connection()
+        seqs = [sql.execute(INSERT, insert_values(job)).lastrowid for job in (*JOBS, *SHARED)]
+        sql.executemany(
+            "INSERT INTO pem VALUES (?, ?, 0, 0, 'bob')",
+            [(seqs[len(JOBS) + n], grantee) for grantee, numbers in GIVEN.items() for n in numbers],
+        )
+        yield sql
+
+
+@pytest.mark.parametrize("order", [None, "created", "name", "tags", "shared", "runTime"])
+@pytest.mark.parametrize("direction", ["asc", "desc"])
+def test_own_and_shared_ones_are_one_list(
+    sharing: sqlite3.Connection, order: str | None, direction: str
+) -> None:
+    """Page by page, in the order of a list of all that was filtered afterwards."""
+    wanted = search({}, "ann", order, direction, ["ann", "@lab"])
+    everything = search({}, None, order, direction).jobs(sharing, 100, 0)
+    names = {job.name for job in JOBS if job.owner == "ann"} | {"s0", "s1", "s7"}
+    expected = [job.name for job in everything if job.name in names]
+    for size in (1, 2, 3, 100):
+        pages = [wanted.jobs(sharing, size, offset) for offset in range(0, 8, size)]
+        assert [job.name for page in pages for job in page] == expected
+
+
+@pytest.mark.parametrize(
+    ("query", "names"),
+    [
+        ({"shared": "true"}, "s0 s1 s7"),
+        ({"shared": "1", "visible": "false"}, "s4"),
+        ({"shared": "true", "created.after": str(int(NOON * 1000) + 1)}, "s1 s7"),
+        ({"shared": "true", "owner": "ann"}, ""),
+        ({"shared": "false", "owner": "bob"}, ""),
+        ({"shared": "false"}, "Sort align call"),
+        ({"shared.neq": "false", "name.in": "s1,s2"}, "s1"),
+        ({"owner": "bob"}, "s0 s1 s7"),
+        ({"id.like": "f00*"}, "s0 s1 s7"),
+        ({"id": "f007-007"}, "s7"),
+        ({"id": "f002-007"}, ""),
+        ({"status": "PENDING"}, "align s0 s1 s7"),
+    ],
+)
+def test_what_is_found_of_what_is_shared(
+    sharing: sqlite3.Connection, query: dict[str, str], names: str
+) -> None:
+    found = search(query, "ann", grantees=["ann", "@lab"]).jobs(sharing, 100, 0)
+    assert sorted(job.name for job in found) == names.split()
+
+
+def test_nothing_is_shared_with_nobody_in_particular(sharing: sqlite3.Connection) -> None:
+    assert search({"shared": "true"}, "ann").jobs(sharing, 100, 0) == []
+    assert search({"shared": "true"}, None).jobs(sharing, 100, 0) == []
+    both = MultiDict([("shared", "true"), ("shared", "false")])
+    assert search(both, "ann", grantees=["ann"]).jobs(sharing, 100, 0) == []
+
+
+@pytest.mark.parametrize("order", [None, "created"])
+@pytest.mark.parametrize("query", [{}, {"status": "FAILED"}, {"name": "align"}, {"visible": "false"}])
+def test_each_part_of_a_list_has_its_index(
+    sharing: sqlite3.Connection, query: dict[str, str], order: str | None
+) -> None:
+    steps = plan(sharing, search(query, "ann", order, grantees=["ann"]))
+    own, _, others = steps.partition("LEFT")[2].partition("RIGHT")
+    assert "MERGE" in steps
+    assert "owner=?" in own
+    assert "TEMP B-TREE" not in own or "name" in query
+    assert "INTEGER PRIMARY KEY" in others
+    assert "COVERING INDEX pem_of (grantee=?)" in others
 
 
 keys = st.one_of(
@@ -268,11 +352,15 @@ def test_anything_is_a_search_or_invalid(
     table: sqlite3.Connection, query: dict[str, str], caller: str | None
 ) -> None:
     with contextlib.suppress(Invalid):
-        search(query, caller).jobs(table, 10, 0)
+        search(query, caller, grantees=["ann", "@lab"]).jobs(table, 10, 0)
 
 
 @given(st.dictionaries(keys, values, max_size=3))
 @settings(max_examples=300, deadline=None)
-def test_nobody_sees_another_persons_jobs(table: sqlite3.Connection, query: dict[str, str]) -> None:
+def test_nobody_sees_another_persons_jobs(sharing: sqlite3.Connection, query: dict[str, str]) -> None:
+    """But those that are shared with them."""
     with contextlib.suppress(Invalid):
-        assert {job.owner for job in search(query, "bob").jobs(table, 10, 0)} <= {"bob"}
+        assert {job.owner for job in search(query, "bob").jobs(sharing, 10, 0)} <= {"bob"}
+    with contextlib.suppress(Invalid):
+        found = search(query, "ann", grantees=["ann", "@lab"]).jobs(sharing, 100, 0)
+        assert {job.name for job in found if job.owner != "ann"} <= {"s0", "s1", "s4", "s7"}

@@ -10,6 +10,9 @@ Field names and operators are taken in any case. What is not a field, or a value
 Invalid and names the field: a search that silently ignored a word would list everything. Hidden jobs are left
 out unless `visible` is asked about. Nothing of a value ever becomes SQL text.
 
+A person's own jobs and those that are shared with them are two searches, merged: each has its own index,
+which one condition for both would not have.
+
 SQLite chooses its indexes without statistics here, and would walk a million finished jobs to find the two
 that run; a + before a column takes the wrong index from it (`_spared`). A search that finds little in a long
 history has to look at all of it, so each is ended after a few seconds.
@@ -21,7 +24,7 @@ import difflib
 import re
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -30,6 +33,7 @@ from typing import Any
 from jobd import regex
 from jobd.errors import Fault, Invalid, Unavailable
 from jobd.status import ACTIVE, KNOWN_WORDS
+from jobd.store import pems
 from jobd.store.job import Job
 from jobd.store.tables import SELECT, to_job
 
@@ -64,17 +68,40 @@ class Field:
 
 @dataclass(frozen=True)
 class Search:
-    sql: str
-    """The condition, as it stands after WHERE."""
-    parameters: tuple[Any, ...]
-    order: str
-    """What stands after ORDER BY."""
+    conditions: tuple[Clause, ...]
+    """Each as it stands after WHERE, with its parameters. What fits one is found; no job fits two."""
+    key: str
+    """What it is ordered by; `seq` orders what is equal."""
+    way: str = "desc"
+
+    @property
+    def order(self) -> str:
+        """What stands after ORDER BY."""
+        return f"seq {self.way}" if self.key == "seq" else f"{self.key} {self.way}, seq {self.way}"
+
+    @property
+    def statement(self) -> str:
+        """With the parameters of all conditions, a limit and an offset."""
+        if len(self.conditions) == 1:
+            ((where, _),) = self.conditions
+            return f"{SELECT} WHERE {where} ORDER BY {self.order} LIMIT ? OFFSET ?"
+        found = " UNION ALL ".join(
+            f"SELECT seq AS found, {self.key} AS key FROM job WHERE {where}" for where, _ in self.conditions
+        )
+        order = f"key {self.way}, found {self.way}"
+        page = f"{found} ORDER BY {order} LIMIT ? OFFSET ?"
+        return f"{SELECT} JOIN ({page}) ON seq = found ORDER BY {order}"
+
+    @property
+    def parameters(self) -> tuple[Any, ...]:
+        return tuple(each for _, parameters in self.conditions for each in parameters)
 
     def jobs(self, sql: sqlite3.Connection, limit: int, offset: int) -> list[Job]:
         """What it finds, on this connection. Raises Unavailable when it takes too long."""
-        statement = f"{SELECT} WHERE {self.sql} ORDER BY {self.order} LIMIT ? OFFSET ?"
+        if not self.conditions:
+            return []
         with _bounded(sql):
-            rows = sql.execute(statement, (*self.parameters, limit, offset)).fetchall()
+            rows = sql.execute(self.statement, (*self.parameters, limit, offset)).fetchall()
         return [to_job(row) for row in rows]
 
 
@@ -170,6 +197,8 @@ STATUS = Kind(_status, f"one of {', '.join(sorted(KNOWN_WORDS))}", _LISTS | {"li
 
 # --- fields ------------------------------------------------------------------------------------
 
+_SHARED = "shared"
+"""True: others' jobs that are shared with the caller; false: the caller's own."""
 _IS_TAG = "note.name = 'tag'"
 _TAG_WORD = "json_extract(note.value, '$')"
 
@@ -205,6 +234,7 @@ FIELDS: Mapping[str, Field] = {
     "reason": Field("reason", TEXT),
     "resubmitOf": Field("resubmit_of", TEXT),
     "retries": Field("max(attempt - 1, 0)", NUMBER),
+    _SHARED: Field("owner", FLAG),
     "runTime": Field("(ended - started)", NUMBER),
     "signal": Field("signal", NUMBER),
     "startTime": Field("started", DATE),
@@ -352,6 +382,8 @@ def _clause(name: str, operator: str, value: str) -> Clause:
     field = FIELDS[name]
     if name == "visible":
         return _visible(operator, value)
+    if name == _SHARED:
+        return "", [_flag(value) == (operator == "eq")]
     if name == "tags":
         return _tagged(operator, value)
     if name == "id" and operator == "like" and value.find("*") == len(value) - 1:
@@ -395,16 +427,21 @@ def _form(operator: str, kind: Kind) -> str:
 
 
 def search(
-    query: Mapping[str, str], caller: str | None, order_by: str | None = None, direction: str | None = None
+    query: Mapping[str, str],
+    caller: str | None,
+    order_by: str | None = None,
+    direction: str | None = None,
+    grantees: Collection[str] = (),
 ) -> Search:
-    """The jobs that match, of those that the caller owns; of everybody if None. `direction` is asc or desc;
-    without `order_by`, the last change comes first.
+    """The jobs that match, of those that the caller owns and those that are shared with one of the
+    `grantees`; of everybody if `caller` is None. `direction` is asc or desc; without `order_by`, the last
+    change comes first.
 
     Keys may repeat (a MultiDict): every one holds. Raises Invalid with all that is wrong.
     """
     faults: list[Fault | str] = []
     terms: list[_Term] = []
-    order = ""
+    order = "", ""
     try:
         order = _order(order_by, direction)
     except Invalid as error:
@@ -417,36 +454,50 @@ def search(
             faults.extend(error.faults)
     if faults:
         raise Invalid(*faults)
-    return _together(terms, caller, order)
+    if not any(term.name == "visible" for term in terms):
+        terms.append(_Term("visible", "eq", "hidden = ?", [0]))
+    whose = _whose(terms, caller, grantees)
+    terms = [term for term in terms if term.name != _SHARED]
+    return Search(tuple(_together([*terms, *one], order[0]) for one in whose), *order)
 
 
-def _order(field: str | None, direction: str | None) -> str:
+def _order(field: str | None, direction: str | None) -> tuple[str, str]:
     """By creation means by submission: a clock that was set back cannot change that."""
     word = (direction or "desc").lower()
     if word not in ("asc", "desc"):
         raise Invalid(Fault("order", f"{(direction or '')[:100]!r} is not right", "asc or desc"))
     name = _known(field, "orderBy") if field else "lastUpdated"
-    return f"seq {word}" if name == "created" else f"{FIELDS[name].sql} {word}, seq {word}"
+    return "seq" if name == "created" else FIELDS[name].sql, word
 
 
-def _together(terms: list[_Term], caller: str | None, order: str) -> Search:
-    if not any(term.name == "visible" for term in terms):
-        terms = [*terms, _Term("visible", "eq", "hidden = ?", [0])]
-    if caller is not None:
-        terms = [*terms, _Term("owner", "eq", "owner = ?", [caller])]
-    spared = _spared(terms, order)
+def _whose(terms: list[_Term], caller: str | None, grantees: Collection[str]) -> list[list[_Term]]:
+    """What says whose jobs are meant, for each of the searches that this comes to: one's own, and what others
+    share. Nothing is shared with nobody in particular."""
+    asked = {term.parameters[0] for term in terms if term.name == _SHARED}
+    own = [] if caller is None else [_Term("owner", "eq", "owner = ?", [caller])]
+    found = [own] if True not in asked else []
+    if caller is not None and grantees and False not in asked:
+        sql = f"(owner <> ? AND seq IN ({pems.SHARED_WITH}))"
+        found.append([_Term(_SHARED, "eq", sql, [caller, pems.listed(grantees)])])
+    return found
+
+
+def _together(terms: list[_Term], key: str) -> Clause:
+    spared = _spared(terms, key)
     sql = " AND ".join(f"+{term.sql}" if term.name in spared else term.sql for term in terms)
-    return Search(sql, tuple(each for term in terms for each in term.parameters), order)
+    return sql, [each for term in terms for each in term.parameters]
 
 
-def _spared(terms: list[_Term], order: str) -> set[str]:
+def _spared(terms: list[_Term], key: str) -> set[str]:
     """The fields whose index is the wrong one: another leads to few jobs, or to many in their order."""
     equal = {term.name for term in terms if term.operator == "eq"}
-    by_age = order.startswith("seq")
+    by_age = key == "seq"
     if any(term.name == "id" and term.sql.startswith(("id =", "(id >=")) for term in terms):
         return {"visible", "owner", "status"}
     if any(_short(term) or (term.name == "tags" and term.operator in ("eq", "in")) for term in terms):
         return {"visible", "owner", "status"}
+    if _SHARED in equal:
+        return {"visible", "owner", "status", "name"}
     if "name" in equal:
         return {"visible", "status"}
     if any(_few(term) for term in terms):
