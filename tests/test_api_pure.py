@@ -296,7 +296,8 @@ def test_a_moment_is_what_datetime_says(at: float) -> None:
 def test_no_link_to_what_is_not_there() -> None:
     shown = present.whole(replace(ENDED, system="gone"), BASE, SETTINGS)
     assert "executionSystem" not in shown["_links"]
-    assert "permissions" not in shown["_links"]
+    assert "app" in shown["_links"]
+    assert "app" not in present.whole(ENDED, BASE, SETTINGS, private_app=True)["_links"]
 
 
 def test_the_link_to_a_file_has_its_true_name() -> None:

@@ -65,7 +65,13 @@ def as_admin(daemon: SystemDaemon, user: User, function: Any, **groups: Any) -> 
 
 # ---- every route and verb with a job of somebody else's
 
-FIELDS: dict[str, dict[str, Any]] = {"resolve": {"neverSubmitted": True}, "verify": {"against": NOBODYS}}
+PEM = {"username": "bob", "permission": "ALL"}
+FIELDS: dict[str, dict[str, Any]] = {
+    "resolve": {"neverSubmitted": True},
+    "verify": {"against": NOBODYS},
+    "pems": PEM,
+    "bob": PEM,
+}
 
 
 def requests() -> Iterator[tuple[str, str, Any]]:
@@ -74,6 +80,7 @@ def requests() -> Iterator[tuple[str, str, Any]]:
         if not route.path.startswith("/jobs/v2/{id}"):
             continue
         path = route.path.replace("{stream}", "stdout").replace("{path}", "private-{id}.out")
+        path = path.replace("{username}", "bob")
         word = path.rpartition("/")[2]
         if route.method == "GET":
             yield "HEAD", path, None
@@ -115,6 +122,8 @@ def test_somebody_elses_job_is_no_job(
 
 MORE = {"resolve": ["--never-submitted"], "notify": ["--on", "FINISHED", "--to", "http://localhost/"]}
 """What a verb needs beside the job."""
+AFTER = {"share": ["bob"], "unshare": ["bob"]}
+"""And behind it."""
 
 
 def job_verbs() -> list[str]:
@@ -132,7 +141,7 @@ def test_somebody_elses_job_is_no_job_for_jobctl(
     def run() -> int:
         os.environ["JOBD_HOST"] = str(daemon.socket)
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()) as told:
-            code = command([verb, *more, word, *([word] if verb == "diff" else [])])
+            code = command([verb, *more, word, *([word] if verb == "diff" else AFTER.get(verb, []))])
         assert "no job" in told.getvalue() or "deleted job" in told.getvalue(), told.getvalue()
         return code
 

@@ -7,7 +7,6 @@ moment of connecting, so a connection that is handed on keeps its first owner.
 from __future__ import annotations
 
 import ctypes
-import grp
 import os
 import socket
 import struct
@@ -16,7 +15,7 @@ import time
 from aiohttp import web
 
 from jobd.errors import Forbidden
-from jobd.people import person, user_name
+from jobd.people import group_id, group_name, person, user_name
 from jobd.verbs.desk import Caller, Desk
 
 _CREDENTIALS = struct.Struct("3i")
@@ -56,7 +55,9 @@ class Callers:
             _is_called(name, uid) and self._desk.persons.may_run_as(name)
         ):
             return None
-        return Caller(uid, gid, name, uid == 0 or _group(admins) in {gid, *groups})
+        every = {gid, *groups}
+        admin = uid == 0 or (admins is not None and group_id(admins) in every)
+        return Caller(uid, gid, name, admin, frozenset(filter(None, map(group_name, every))))
 
 
 def peer(sock: socket.socket) -> tuple[int, int, frozenset[int]]:
@@ -89,10 +90,3 @@ def _is_called(name: str, uid: int) -> bool:
     """Both ways: a number without a name may be somebody else's name."""
     who = person(name)
     return who is not None and who.uid == uid
-
-
-def _group(name: str | None) -> int | None:
-    try:
-        return grp.getgrnam(name).gr_gid if name else None
-    except KeyError:
-        return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator
-from typing import Any
+from typing import Any, NamedTuple
 
 from aiohttp import web
 
@@ -14,7 +14,7 @@ from jobd.api.call import Call
 from jobd.api.envelope import Answer
 from jobd.errors import Fault, Invalid
 from jobd.store.job import Job
-from jobd.verbs import listing, show, submit, wait
+from jobd.verbs import apps, listing, show, submit, wait
 from jobd.verbs.desk import may_read
 
 LONGEST_WAIT = 300.0
@@ -27,7 +27,8 @@ _MOST_REMEMBERED = 10_000
 
 def whole(call: Call, job: Job) -> present.Json:
     seen = call.desk.engine.last_answer(job.system)
-    return present.whole(show.told(call.desk, job), call.base, call.desk.settings, seen)
+    private = apps.is_private(call.desk, call.caller, job)
+    return present.whole(show.told(call.desk, job), call.base, call.desk.settings, seen, private_app=private)
 
 
 async def list_jobs(call: Call) -> Answer:
@@ -108,7 +109,7 @@ async def events(call: Call) -> web.StreamResponse:
 
 async def _changes(call: Call, as_events: bool) -> AsyncGenerator[bytes, None]:
     alive, before, after = (b": alive\n\n", "data: ", "\n\n") if as_events else (b"\n", "", "\n")
-    known: dict[str, bool] = {}
+    known: dict[str, _Whose] = {}
     with call.desk.store.changes.subscribe() as changes:
         yield alive
         while True:
@@ -122,15 +123,25 @@ async def _changes(call: Call, as_events: bool) -> AsyncGenerator[bytes, None]:
                 yield f"{before}{json.dumps({'id': job_id, 'status': status})}{after}".encode()
 
 
-async def _readable(call: Call, job_id: str, known: dict[str, bool]) -> bool:
+class _Whose(NamedTuple):
+    """Of a job, what never changes."""
+
+    seq: int
+    owner: str
+
+
+async def _readable(call: Call, job_id: str, known: dict[str, _Whose]) -> bool:
+    """Rights are not remembered: they can be given and taken away at any moment."""
     if call.caller.admin:
         return True
     if job_id not in known:
         job = await call.desk.store.job(job_id)
         if len(known) > _MOST_REMEMBERED:
             known.clear()
-        known[job_id] = job is not None and may_read(call.caller, job)
-    return known[job_id]
+        if job is None:
+            return False
+        known[job_id] = _Whose(job.seq, job.owner)
+    return may_read(call.desk, call.caller, known[job_id])
 
 
 def as_object(body: Any) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from jobd.store.job import Event, Job
 from jobd.store.notes import Note
 from jobd.store.notifications import Notification
 from jobd.store.outbox import DELIVERED, FAILED
+from jobd.store.pems import Pem, Right
 from jobd.units import format_run_time, gigabytes
 from jobd.verbs.deliveries import Rehearsal
 from jobd.verbs.diff import Diff
@@ -102,8 +103,10 @@ def summary(job: Job, base: str) -> Json:
     }
 
 
-def whole(job: Job, base: str, settings: Settings, seen: float | None = None) -> Json:
-    """`seen`: when its system last said anything."""
+def whole(
+    job: Job, base: str, settings: Settings, seen: float | None = None, *, private_app: bool = False
+) -> Json:
+    """`seen`: when its system last said anything. `private_app`: the caller cannot look at its app."""
     created, started, ended = moment(job.created), moment(job.started), moment(job.ended)
     submitted, message = moment(job.submitted), job.reason or None
     return {
@@ -171,7 +174,7 @@ def whole(job: Job, base: str, settings: Settings, seen: float | None = None) ->
         "containment": job.details.get("containment"),
         "lastSeen": _last_seen(job, seen),
         "details": job.details,
-        "_links": _links(job, base, settings),
+        "_links": _links(job, base, settings, private_app),
     }
 
 
@@ -190,7 +193,7 @@ def _asked(at: float | None, by: str | None) -> Json | None:
     return None if at is None else {"at": moment(at), "by": by}
 
 
-def _links(job: Job, base: str, settings: Settings) -> Json:
+def _links(job: Job, base: str, settings: Settings, private_app: bool) -> Json:
     """Only what answers: a system that is not configured any more has no page."""
     href = job_href(base, job.id)
     links = {
@@ -198,10 +201,12 @@ def _links(job: Job, base: str, settings: Settings) -> Json:
         "archiveData": link(f"{href}/outputs/listings"),
         "owner": link(f"{base}/profiles/v2/{quote(job.owner)}"),
         "history": link(f"{href}/history"),
-        "app": link(_app_href(base, job)),
         "metadata": link(f"{base}/meta/v2/data?q={_about(job.id)}"),
         "notifications": link(f"{base}/notifications/v2?associatedUuid={job.id}"),
+        "permissions": link(f"{href}/pems"),
     }
+    if not private_app:
+        links["app"] = link(_app_href(base, job))
     if settings.system(job.system):
         links["executionSystem"] = link(system_href(base, job.system))
     return links
@@ -347,6 +352,20 @@ def note(one: Note, base: str) -> Json:
         "created": moment(one.created),
         "lastUpdated": moment(one.updated),
         "_links": {**_self(f"{base}/meta/v2/data/{one.id}"), "job": link(job_href(base, one.job_id))},
+    }
+
+
+def pem(one: Pem, job_id: str, base: str) -> Json:
+    job, name = job_href(base, job_id), one.grantee
+    links = {"parent": link(job)}
+    if one.right is not Right.NONE:
+        links["self"] = link(f"{job}/pems/{quote(name, safe='')}")
+    if not name.startswith("@"):
+        links["profile"] = link(f"{base}/profiles/v2/{quote(name)}")
+    return {
+        "username": name,
+        "permission": {"read": one.right >= Right.READ, "write": one.right is Right.WRITE},
+        "_links": links,
     }
 
 

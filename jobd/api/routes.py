@@ -19,6 +19,7 @@ from jobd.api import (
     notes,
     notifications,
     outputs,
+    pems,
     purges,
     systems,
     wire,
@@ -28,6 +29,7 @@ from jobd.status import KNOWN_WORDS
 from jobd.store import search
 from jobd.store.deliveries import STATES
 from jobd.verbs.notification import EVENTS
+from jobd.verbs.share import WORDS
 
 
 @dataclass(frozen=True)
@@ -228,6 +230,12 @@ _DELIVERIES = "/deliveries/v2"
 _STATE = Parameter("status", {"type": "string", "enum": list(STATES)})
 _SUBSCRIPTION = {"anyOf": [_ONE, {"type": "array", "items": _ONE, "minItems": 1}]}
 
+_PEMS = f"{_JOB}/pems"
+_PEM = f"{_PEMS}/{{username}}"
+_GIVEN = {200: "taken away", 201: "given"}
+_GRANTEE: Mapping[str, Any] = {"username": {"type": "string", "description": "or @ and a group's name"}}
+_PERMISSION: Mapping[str, Any] = {"permission": {"enum": [*WORDS], "description": "WRITE includes READ"}}
+
 _NOTES = "/meta/v2/data"
 _QUERY = Parameter("q", {"type": "string"}, 'JSON: {"associationIds": "..-007"}; also by name, owner, uuid')
 _NOTE: Mapping[str, Any] = {
@@ -240,7 +248,7 @@ _NOTE: Mapping[str, Any] = {
 ROUTES: tuple[Route, ...] = (
     Route("POST", _JOBS, jobs.submit_jobs, "Submit a job, or all of an array or none", wire.Job, False,
           (_KEY,), _SUBMISSION, True, {201: "on disk; an array for an array"}),
-    Route("GET", _JOBS, jobs.list_jobs, "List and search one's own; who may see all does by `owner` or `id`",
+    Route("GET", _JOBS, jobs.list_jobs, "List and search one's own and those shared with one",
           wire.Summary, True, _LISTING),
     Route("GET", _JOB, jobs.details, "A job", wire.Job),
     Route("DELETE", _JOB, actions.delete_job, "Hide it, after killing it if need be", wire.Job, codes=_OVER),
@@ -255,6 +263,14 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", f"{_JOB}/diff/{{other}}", compare.diff, "In what it differs from another", wire.Diff),
     Route("POST", f"{_JOB}/verify", compare.verify, "Does what it made agree with what another made?",
           wire.Verification, False, (), _COMPARISON, True),
+    Route("GET", _PEMS, pems.listing, "With whom it is shared; its owner first", wire.Pem, True, _PAGE),
+    Route("POST", _PEMS, pems.share, "Share it, or no longer", wire.Pem, False, (),
+          _object({**_GRANTEE, **_PERMISSION}, *_GRANTEE, *_PERMISSION), True, _GIVEN),
+    Route("DELETE", _PEMS, pems.unshare_all, "Share it with nobody any more", wire.Pem, True),
+    Route("GET", _PEM, pems.details, "What that user or @group may do with it", wire.Pem),
+    Route("POST", _PEM, pems.share_with, "Share it with them, or no longer", wire.Pem, False, (),
+          _object({**_GRANTEE, **_PERMISSION}, *_PERMISSION), True, _GIVEN),
+    Route("DELETE", _PEM, pems.unshare, "Share it with them no longer", wire.Pem),
     Route("GET", f"{_JOB}/logs/{{stream}}", outputs.log, "What it wrote to stdout or stderr", None, False,
           (_FOLLOW, _OFFSET), stream="text/plain"),
     Route("GET", f"{_JOB}/outputs/listings", outputs.listings, "The files it left", wire.File, True, _PAGE),

@@ -49,9 +49,10 @@ class JobLinks(SummaryLinks):
     owner: Link
     execution_system: Link | None = None
     history: Link
-    app: Link
+    app: Link | None = Field(default=None, description="absent where it is somebody else's own")
     metadata: Link
     notifications: Link
+    permissions: Link
 
 
 class Summary(Wire):
@@ -181,7 +182,7 @@ class Why(Wire):
 
 class Event(Wire):
     status: str = Field(
-        description="a status, or what else happened: CREATED, DELETED, RESTORED, CORRECTED, VERIFIED .."
+        description="a status, or what else happened: DELETED, RESTORED, PERMISSION_GRANT, CORRECTED .."
     )
     created: str
     created_by: str
@@ -297,6 +298,25 @@ class Note(Wire):
     created: str
     last_updated: str
     links: JobLink = Field(alias="_links")
+
+
+class Rights(Wire):
+    read: bool
+    write: bool = Field(description="includes reading")
+
+
+class PemLinks(Wire):
+    self: Link | None = Field(default=None, description="absent where nothing is left")
+    parent: Link
+    profile: Link | None = Field(default=None, description="of a user")
+
+
+class Pem(Wire):
+    """What a user or a group may do with a job. Its owner may do everything."""
+
+    username: str = Field(description="or @ and a group's name")
+    permission: Rights
+    links: PemLinks = Field(alias="_links")
 
 
 class PairLinks(Wire):

@@ -57,6 +57,7 @@ class Verb:
         self.options = [Option(action) for action in actions if action.option_strings]
         wanted = {action.dest for action in actions if not action.option_strings}
         self.wants_jobs = bool(wanted & {"jobs", "job"})
+        self.wants_people = "people" in wanted
         self.candidates = HIDDEN_CANDIDATES if name == "restore" else CANDIDATES
         self.wants_command = "words" in wanted
         self.choices = [
@@ -108,7 +109,8 @@ def _bash_verb(verb: Verb) -> Iterator[str]:
     yield "        esac"
     yield f'        flags="{" ".join(flag for option in verb.options for flag in option.flags)}"'
     if verb.wants_jobs:
-        yield f'        [[ $cur == -* ]] || {{ _jobctl_jobs "$cur" {verb.candidates}; return; }}'
+        people = 'COMPREPLY+=($(compgen -u -- "$cur")); ' if verb.wants_people else ""
+        yield f'        [[ $cur == -* ]] || {{ _jobctl_jobs "$cur" {verb.candidates}; {people}return; }}'
     elif verb.wants_command:
         yield '        [[ $cur == -* ]] || { COMPREPLY=($(compgen -c -f -- "$cur")); return; }'
     elif verb.choices:
@@ -171,7 +173,10 @@ def _zsh_option(flag: str, option: Option) -> str:
 
 def _zsh_rest(verb: Verb) -> str:
     if verb.wants_jobs:
-        return _zsh_quoted(f"*:job:_jobctl_jobs {verb.candidates}")
+        jobs = f":job:_jobctl_jobs {verb.candidates}"
+        return (
+            f"{_zsh_quoted(f'1{jobs}')} '*:person:_users'" if verb.wants_people else _zsh_quoted(f"*{jobs}")
+        )
     if verb.wants_command:
         return "'*:: :_normal'"
     return _zsh_quoted(f"1:which:({' '.join(verb.choices)})") if verb.choices else "'*:: :'"
@@ -194,6 +199,8 @@ def fish(verbs: list[Verb]) -> Iterator[str]:
             yield f"{when} {_fish_option(option)}"
         if verb.wants_jobs:
             yield f"{when} -a '(echo last; {verb.candidates} 2>/dev/null | string replace -r \" +\" \\t)'"
+            if verb.wants_people:
+                yield f"{when} -a '(__fish_complete_users)'"
         elif verb.wants_command:
             yield f"{when} -a '(__fish_complete_subcommand)'"
         elif verb.choices:

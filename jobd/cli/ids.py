@@ -5,6 +5,9 @@ One word means one job. A word that fits several is refused with the list of the
 one cannot be undone. So is an empty one, which is what an unset variable of a shell leaves, and, where
 something is changed, a beginning of an id that is short enough to be a slip. `last` is the job that you
 submitted last.
+
+A name means a job of your own: it is no reason to do anything to somebody else's that is shared with you. An
+id, or the beginning of one that none of your own has, can mean those too.
 """
 
 from __future__ import annotations
@@ -72,14 +75,19 @@ def _last(client: Client, hidden: bool) -> str:
 
 def _candidates(client: Client, word: str, hidden: bool, by_id: bool) -> dict[str, str]:
     """Name by id, of the jobs that the word fits."""
-    searches = [{"name": word}]
-    if by_id and _ID.issuperset(word):
-        searches.append({"id.like": f"{word}*"})
-    found = {}
-    for search in searches:
-        for job in client.list({**search, **_visible(hidden)}, limit=_SHOWN + 1):
-            found[str(job["id"])] = str(job["name"])
-    return found
+    own = {"shared": "false", **_visible(hidden)}
+    found = _found(client, {"name": word, **own})
+    if not by_id or not _ID.issuperset(word):
+        return found
+    beginning = {"id.like": f"{word}*"}
+    all_of_them = found | _found(client, {**beginning, **_visible(hidden)})
+    if len(all_of_them) > 1 and not client.me()["admin"]:  # for whom everybody's are as good as their own
+        return found | _found(client, {**beginning, **own}) or all_of_them
+    return all_of_them
+
+
+def _found(client: Client, where: dict[str, str]) -> dict[str, str]:
+    return {str(job["id"]): str(job["name"]) for job in client.list(where, limit=_SHOWN + 1)}
 
 
 def _several(found: dict[str, str]) -> str:

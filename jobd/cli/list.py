@@ -1,4 +1,4 @@
-"""jobctl list: one page of jobs by default, since a lab's history has no end.
+"""jobctl list: one page of your own jobs by default, since a lab's history has no end.
 
 On a terminal ids are cut to what tells them apart, eight characters at least; where a program reads, they are
 whole.
@@ -27,7 +27,10 @@ def arguments(parser: Parser, verb: str) -> None:
     parser.add_argument(
         "-n", "--limit", type=int, default=LIMIT, metavar="N", help=f"at most N (default: {LIMIT})"
     )
-    parser.add_argument("-a", "--all", action="store_true", help="without a limit")
+    parser.add_argument(
+        "-a", "--all", action="store_true", help="without a limit, and with those shared with you"
+    )
+    parser.add_argument("--shared", action="store_true", help="others' that are shared with you instead")
     parser.add_argument(
         "-s", "--status", metavar="S", help="of this status, or several with commas: RUNNING,QUEUED"
     )
@@ -77,7 +80,9 @@ def _names(session: Session) -> list[str]:
         return [name.strip() for name in given.split(",") if name.strip()]
     width = text.terminal_width() if text.is_terminal(sys.stdout) else sys.maxsize
     names = [name for name in columns.DEFAULT if width >= columns.NARROW.get(name, 0)]
-    several = session.options.everybody or session.client().host.system
+    options = session.options
+    others = options.everybody or options.shared or options.all or options.owner
+    several = others or session.client().host.system
     return names if several else [name for name in names if name != "user"]
 
 
@@ -94,14 +99,23 @@ def _where(session: Session) -> dict[str, str]:
         where["tags.like" if "*" in options.tag else "tags"] = options.tag
     plain = {"batchQueue": options.queue, "executionSystem": options.system, "owner": options.owner}
     where |= {field: value for field, value in plain.items() if value}
-    if options.everybody:
-        where["owner.like"] = "*"
     if options.hidden:
         where["visible"] = "false"
     for condition in options.where:
         field, _, value = condition.partition("=")
         where[field] = value
-    return where
+    return where | _whose(session, where)
+
+
+def _whose(session: Session, where: Iterable[str]) -> dict[str, str]:
+    """One's own, unless something else says whose are meant."""
+    options = session.options
+    if options.shared:
+        return {"shared": "true"}
+    if options.everybody:
+        return {"owner.like": "*"}
+    said = {field.partition(".")[0].lower() for field in where} & {"owner", "id", "shared"}
+    return {} if options.all or said else {"shared": "false"}
 
 
 class _Shown:
@@ -137,5 +151,5 @@ def _remark(session: Session, shown: _Shown) -> None:
         return
     if shown.more:
         session.say(f"there are more: -n for another number than {shown.count}, -a for all")
-    elif not shown.count and not _where(session):
+    elif not shown.count and _where(session) == {"shared": "false"}:
         session.say("no jobs yet: `jobctl run -- COMMAND` runs one, `jobctl --help` says more")

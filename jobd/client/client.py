@@ -147,8 +147,9 @@ class Client:
     ) -> Iterator[Job]:
         """Jobs, the last changed first. where: the API's searches ({"status": "RUNNING", "name.like":
         "fit-*"};
-        {"visible": "false"} for deleted ones). fields: all that is wanted of each, any of a job's. Pages are
-        fetched as they are needed."""
+        {"visible": "false"} for deleted ones; {"shared": "false"} for your own alone, "true" for others' that
+        are shared with you). fields: all that is wanted of each, any of a job's. Pages are fetched as they
+        are needed."""
         query = {**(where or {}), "orderBy": order_by, "order": "desc" if descending else "asc"}
         if fields:
             query["filter"] = ",".join(dict.fromkeys(["id", *fields]))
@@ -168,7 +169,7 @@ class Client:
             offset += size
 
     def show(self, job_id: str) -> Job:
-        """The whole job. Raises NotFound, also for deleted jobs and other people's."""
+        """The whole job. Raises NotFound, also for deleted jobs and those that you may not read."""
         result: Job = self._ask("GET", f"/jobs/v2/{quote(job_id)}")
         return result
 
@@ -291,6 +292,30 @@ class Client:
         patterns of files that are left out. Goes into the history of both."""
         body = {"against": against, "ignore": [*ignore]}
         result: Job = self._ask("POST", f"/jobs/v2/{quote(job_id)}/verify", body=body, timeout=LONG_READ)
+        return result
+
+    # ---- sharing
+
+    def pems(self, job_id: str) -> Jobs:
+        """With whom the job is shared: username (or @group) and permission, its owner first."""
+        return [*self._pages(f"/jobs/v2/{quote(job_id)}/pems", {}, None)]
+
+    def share(self, job_id: str, who: str, *, write: bool = False) -> Job:
+        """Let a user, or all of an `@group`, see the job; write: do with it what you may, too. They have that
+        right then, whatever they had before. Raises NotFound also when there is no such user or group."""
+        return self._permit(job_id, who, "WRITE" if write else "READ")
+
+    def unshare(self, job_id: str, who: str | None = None) -> Job:
+        """Take away what that user or group was given; None: what anybody was."""
+        if who is not None:
+            return self._permit(job_id, who, "NONE")
+        (owners,) = self._ask("DELETE", f"/jobs/v2/{quote(job_id)}/pems")
+        result: Job = owners
+        return result
+
+    def _permit(self, job_id: str, who: str, permission: str) -> Job:
+        body = {"username": who, "permission": permission}
+        result: Job = self._ask("POST", f"/jobs/v2/{quote(job_id)}/pems", body=body)
         return result
 
     # ---- notifications and notes

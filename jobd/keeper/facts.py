@@ -26,7 +26,7 @@ _GONE = {404, 410}
 
 
 def of_all(sources: Iterable[str]) -> dict[str, Facts | None]:
-    """By source; None: it is gone, or not ours to see. Raises Unavailable."""
+    """By source; None: it is gone; nothing is known of what is not ours to see. Raises Unavailable."""
     deadline = time.monotonic() + _BUDGET
     return {
         source: _of_path(source) if source.startswith("/") else _of_url(source, deadline)
@@ -38,8 +38,10 @@ def _of_path(path: str) -> Facts | None:
     """Links are followed, as staging does."""
     try:
         found = os.stat(path)
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except PermissionError:
+        return {}
     except OSError as error:
         raise Unavailable(f"{path!r} cannot be looked at: {error.strerror}") from error
     return {"directory": stat.S_ISDIR(found.st_mode), "size": found.st_size, "modified": found.st_mtime}

@@ -71,6 +71,23 @@ def outputs(sql: sqlite3.Connection, job: Job) -> list[Output]:
     return [Output(*map(_name, row)) for row in found]
 
 
+_IS_OUTPUT = " OR ".join(
+    f"EXISTS (SELECT 1 FROM output WHERE job_seq = ?1 AND {condition})"
+    for condition in (
+        "path IN (?2, CAST(?2 AS TEXT))",
+        "path >= CAST(?3 AS TEXT) AND path < CAST(?4 AS TEXT)",
+        "path >= ?3 AND path < ?4",
+    )
+)
+
+
+def is_output(sql: sqlite3.Connection, job: Job, path: str) -> bool:
+    """Is that on record, or something beneath it? Names are kept as text, or as bytes."""
+    parameters = (job.seq, *map(os.fsencode, (path, f"{path}/", f"{path}0")))  # 0 comes next after /
+    (found,) = sql.execute(f"SELECT {_IS_OUTPUT}", parameters).fetchone()
+    return bool(found)
+
+
 def _text(value: Any) -> Any:
     if not isinstance(value, str):
         return value

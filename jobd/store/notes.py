@@ -6,10 +6,11 @@ import json
 import sqlite3
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from jobd.store import pems
 from jobd.store.tables import dump
 from jobd.store.writer import Transaction
 
@@ -63,15 +64,15 @@ def get(sql: sqlite3.Connection, note_id: str) -> Note | None:
 
 
 def listed(
-    sql: sqlite3.Connection, where: Mapping[str, str], of: str | None, limit: int, offset: int
+    sql: sqlite3.Connection, where: Mapping[str, str], of: Collection[str], limit: int, offset: int
 ) -> list[Note]:
     """In the order in which they were made, those about jobs that are not hidden. `where`: by the words of
-    `COLUMNS`; `of`: about that person's jobs only."""
+    `COLUMNS`; `of`: only about jobs of the first of these grantees, or shared with any of them."""
     conditions = ["job.hidden = 0", *(f"{COLUMNS[word]} = ?" for word in where)]
     parameters: list[Any] = list(where.values())
-    if of is not None:
-        conditions.append("job.owner = ?")
-        parameters.append(of)
+    if of:
+        conditions.append(f"(job.owner = ? OR job.seq IN ({pems.SHARED_WITH}))")
+        parameters += [next(iter(of)), pems.listed(of)]
     page = "ORDER BY note.seq LIMIT ? OFFSET ?"
     return _found(sql, f"{' AND '.join(conditions)} {page}", (*parameters, limit, offset))
 

@@ -17,6 +17,7 @@ from jobd.apps.app import App
 from jobd.errors import Fault, Forbidden, Invalid, JobdError, NotFound
 from jobd.store import apps as kept
 from jobd.store.apps import MACHINE, Revision
+from jobd.store.job import Job
 from jobd.store.store import Store
 from jobd.store.writer import Transaction
 from jobd.verbs.desk import Caller, Desk
@@ -54,6 +55,14 @@ async def find(desk: Desk, caller: Caller, app_id: str, number: int | None = Non
 async def _then(desk: Desk, caller: Caller, app_id: str, number: int) -> Chosen | None:
     one = await desk.store.read(lambda sql: kept.revision(sql, caller.name, app_id, number))
     return Chosen(apps.of_text(one.text), one) if one else None
+
+
+def is_private(desk: Desk, caller: Caller, job: Job) -> bool:
+    """Did that job run with an app of somebody else's own, which the caller cannot look at?"""
+    number = job.app_revision
+    if job.owner == caller.name or number is None:
+        return False
+    return desk.store.query(lambda sql: kept.revision(sql, caller.name, job.app_id, number)) is None
 
 
 async def current(desk: Desk, caller: Caller, app_id: str) -> Chosen | None:

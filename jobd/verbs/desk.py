@@ -1,4 +1,8 @@
-"""What every verb works with: the Desk, the same for all callers, and the Caller, who is asking."""
+"""What every verb works with: the Desk, the same for all callers, and the Caller, who is asking.
+
+And what the caller may do with a job: everything with their own, and administrators with anybody's; with
+others' what was given to them (pems). What they may not even read does not exist for them.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +16,11 @@ from jobd.courier.courier import Outcome
 from jobd.errors import Forbidden, NotFound
 from jobd.figures import Figures
 from jobd.keeper.persons import Persons
+from jobd.store import pems
 from jobd.store.job import Job
 from jobd.store.outbox import Due
+from jobd.store.pems import Right
+from jobd.store.queries import Connection
 from jobd.store.store import Store
 from jobd.verbs.aside import Aside
 
@@ -29,6 +36,13 @@ class Caller:
     name: str
     admin: bool = False
     """May act for everybody."""
+    groups: frozenset[str] = frozenset()
+    """Names of those that they are in, in the kernel's word too."""
+
+    @property
+    def grantees(self) -> list[str]:
+        """What jobs are shared with that are shared with them."""
+        return pems.grantees(self.name, self.groups)
 
 
 class Engine(Protocol):
@@ -86,29 +100,57 @@ class Desk:
     aside: Aside = field(default_factory=Aside)
 
 
+class Owned(Protocol):
+    """A job, or what of one its rights depend on."""
+
+    @property
+    def seq(self) -> int: ...
+
+    @property
+    def owner(self) -> str: ...
+
+
 async def find(desk: Desk, caller: Caller, job_id: str, *, hidden: bool = False) -> Job:
-    """The caller's job of that id. NotFound hides the existence of others' jobs; a hidden one is found only
-    if asked for."""
+    """The job of that id, which the caller may read. NotFound hides the existence of others'; a hidden one is
+    found only if asked for."""
     job = await desk.store.job(job_id)
-    if job is None or (job.hidden and not hidden) or not may_read(caller, job):
+    if job is None or (job.hidden and not hidden):
         raise NotFound(f"no job {job_id}")
+    check_readable(desk, caller, job)
     return job
 
 
 async def find_writable(desk: Desk, caller: Caller, job_id: str, *, hidden: bool = False) -> Job:
-    """The same, where the caller means to change it."""
-    job = await find(desk, caller, job_id, hidden=hidden)
-    if not may_write(caller, job):
-        raise Forbidden(f"job {job_id} is {job.owner}'s, not yours to change")
+    """The same, where the caller means to change it. Raises Forbidden where they may only read it."""
+    job = await desk.store.job(job_id)
+    if job is None or (job.hidden and not hidden):
+        raise NotFound(f"no job {job_id}")
+    desk.store.query(lambda sql: check_writable(sql, caller, job))
     return job
 
 
-# The same two things until jobs can be shared.
+def may_read(desk: Desk, caller: Caller, job: Owned) -> bool:
+    """Asked in the event loop itself, as `Store.job` is."""
+    return desk.store.query(lambda sql: right(sql, caller, job)) >= Right.READ
 
 
-def may_read(caller: Caller, job: Job) -> bool:
-    return caller.admin or job.owner == caller.name
+def check_readable(desk: Desk, caller: Caller, job: Job) -> None:
+    """For who has had it in hand for a while: the right can be gone. Raises NotFound."""
+    if not may_read(desk, caller, job):
+        raise NotFound(f"no job {job.id}")
 
 
-def may_write(caller: Caller, job: Job) -> bool:
-    return caller.admin or job.owner == caller.name
+def check_writable(sql: Connection, caller: Caller, job: Job) -> None:
+    """Raises NotFound, Forbidden."""
+    found = right(sql, caller, job)
+    if found is Right.NONE:
+        raise NotFound(f"no job {job.id}")
+    if found is not Right.WRITE:
+        raise Forbidden(f"job {job.id} is {job.owner}'s, not yours to change")
+
+
+def right(sql: Connection, caller: Caller, job: Owned) -> Right:
+    """Nothing is looked up for one's own jobs."""
+    if caller.admin or job.owner == caller.name:
+        return Right.WRITE
+    return pems.right(sql, job.seq, caller.grantees)

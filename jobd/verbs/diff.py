@@ -3,7 +3,8 @@ made.
 
 Each job is laid out as facts by group and name, and what is not the same is a difference. What a job used is
 measured, and never the same twice: it is listed, and does not count. Values of an environment are shown to
-their owner only, its names to whoever may read the job.
+their owner only, its names to whoever may read the job. Values of two people's are not even compared: who
+could make a job with guessed ones would learn which of them are right.
 """
 
 from __future__ import annotations
@@ -61,13 +62,14 @@ class Diff:
 async def diff(desk: Desk, caller: Caller, first_id: str, second_id: str) -> Diff:
     """Raises NotFound, Conflict, Unavailable."""
     first, second = await find(desk, caller, first_id), await find(desk, caller, second_id)
-    outputs = [await made(desk, first), await made(desk, second)]
+    outputs = [await made(desk, caller, first), await made(desk, caller, second)]
     comparable = all(one.files is not None for one in outputs)
     facts = [
         await _facts(desk, job, one.files if comparable else None)
         for job, one in zip((first, second), outputs, strict=True)
     ]
-    found = [*differences(facts[0], facts[1]), *await _of_environment(desk, caller, first, second)]
+    of_environment, unsaid = await _of_environment(desk, caller, first, second)
+    found = [*differences(facts[0], facts[1]), *of_environment]
     listed = [one for group in dict.fromkeys(one.group for one in found) for one in _of(group, found)[:MOST]]
     return Diff(
         (first, second),
@@ -75,7 +77,8 @@ async def diff(desk: Desk, caller: Caller, first_id: str, second_id: str) -> Dif
         len(found) - len(listed),
         (outputs[0].where, outputs[1].where),
         [f"job {first.id}: {why}" for why in outputs[0].missing]
-        + [f"job {second.id}: {why}" for why in outputs[1].missing],
+        + [f"job {second.id}: {why}" for why in outputs[1].missing]
+        + unsaid,
     )
 
 
@@ -140,14 +143,17 @@ def _digest(one: Staged | Output) -> dict[str, Any]:
     return {"size": one.size, "sha256": one.sha256}
 
 
-async def _of_environment(desk: Desk, caller: Caller, first: Job, second: Job) -> list[Difference]:
-    if first.environment == second.environment:
-        return []
+async def _of_environment(
+    desk: Desk, caller: Caller, first: Job, second: Job
+) -> tuple[list[Difference], list[str]]:
+    """And what could not be compared."""
     ours, theirs = [await _environment(desk, job) for job in (first, second)]
-    found = differences({"environment": ours}, {"environment": theirs})
     if caller.name == first.owner == second.owner:
-        return list(found)
-    return [Difference(one.group, one.name, None, None, withheld=True) for one in found]
+        return list(differences({"environment": ours}, {"environment": theirs})), []
+    both = ours.keys() & theirs.keys() if first.owner != second.owner else frozenset()
+    names = [name for name in {**ours, **theirs} if name not in both and ours.get(name) != theirs.get(name)]
+    unsaid = [f"the values of {len(both)} variables that both have: they are two people's"] if both else []
+    return [Difference("environment", name, None, None, withheld=True) for name in names], unsaid
 
 
 async def _environment(desk: Desk, job: Job) -> dict[str, str]:

@@ -16,7 +16,7 @@ from jobd.errors import Conflict, Refused
 from jobd.store import files
 from jobd.store.files import Output
 from jobd.store.job import Job
-from jobd.verbs.desk import Desk
+from jobd.verbs.desk import Caller, Desk
 
 LOGS = ("stdout", "stderr")
 
@@ -36,7 +36,7 @@ def nothing(why: str) -> Made:
     return Made(None, "nothing of it", (why,))
 
 
-async def made(desk: Desk, job: Job) -> Made:
+async def made(desk: Desk, caller: Caller, job: Job) -> Made:
     """Raises Conflict when its files cannot be read, Unavailable when they are written to just now."""
     if not job.over:
         return nothing(f"it is {job.status}, so its outputs are not compared")
@@ -48,7 +48,7 @@ async def made(desk: Desk, job: Job) -> Made:
         return nothing("its files were removed before anybody had digested them")
     try:
         said = await desk.aside.read(
-            job.owner, lambda leash: desk.persons.digests(job.owner, job.workspace, leash)
+            caller.name, lambda leash: desk.persons.digests(job.owner, job.workspace, leash)
         )
     except Refused as error:
         raise Conflict(f"the outputs of job {job.id} cannot be compared: {error}") from None

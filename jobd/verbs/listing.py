@@ -1,13 +1,15 @@
-"""List: the caller's jobs that match a search. Root and the admin group see everybody's, but only where they
-ask for an owner or an id: theirs are hard to find among a lab's otherwise, and a name is no reason to kill
-somebody else's job.
+"""List: the jobs that match a search, of the caller's own and of those that are shared with the caller. Root
+and the admin group see everybody's, but only where they ask for an owner or an id: theirs are hard to find
+among a lab's otherwise, and a name is no reason to kill somebody else's job.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+from jobd.store import pems
 from jobd.store.job import Job
+from jobd.store.queries import Connection
 from jobd.store.search import search
 from jobd.verbs.desk import Caller, Desk
 
@@ -22,10 +24,12 @@ async def list_jobs(
     direction: str | None = None,
 ) -> list[Job]:
     """Raises Invalid with every fault of the query, Unavailable when the search takes too long."""
-    everybody = caller.admin and any(_field(key) in ("owner", "id") for key in query)
-    wanted = search(query, None if everybody else caller.name, order_by, direction)
-    return await desk.store.read(lambda sql: wanted.jobs(sql, limit, offset))
+    fields = {key.partition(".")[0].lower() for key in query}
+    everybody = caller.admin and fields & {"owner", "id"} and "shared" not in fields
 
+    def find(sql: Connection) -> list[Job]:
+        grantees = () if everybody else pems.those_with_any(sql, caller.grantees)
+        whose = None if everybody else caller.name
+        return search(query, whose, order_by, direction, grantees).jobs(sql, limit, offset)
 
-def _field(key: str) -> str:
-    return key.partition(".")[0].lower()
+    return await desk.store.read(find)

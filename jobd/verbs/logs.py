@@ -2,7 +2,7 @@
 
 A file that grows tells nobody so, so it is looked at again: soon after something came, ever more seldom after
 that. The job's end wakes us up, and it was on record before the last look found nothing, so the last line is
-never missed.
+never missed. Whoever reads somebody else's is asked for their right to it before each piece.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import PurePosixPath
 from jobd.errors import Fault, Invalid, NotFound
 from jobd.store.job import Job
 from jobd.verbs import outputs
-from jobd.verbs.desk import Caller, Desk, find
+from jobd.verbs.desk import Caller, Desk, check_readable, find
 
 STREAMS = ("stdout", "stderr")
 
@@ -31,7 +31,7 @@ async def read(desk: Desk, caller: Caller, job_id: str, stream: str, offset: int
         raise Invalid(Fault("stream", f"there is no log {stream!r}", " or ".join(STREAMS)))
     job = await find(desk, caller, job_id)
     outputs.check_there(job)
-    log = Log(desk, job, job.stdout if stream == "stdout" else job.stderr)
+    log = Log(desk, caller, job, job.stdout if stream == "stdout" else job.stderr)
     await asyncio.to_thread(log.start, offset)
     return log
 
@@ -39,10 +39,11 @@ async def read(desk: Desk, caller: Caller, job_id: str, stream: str, offset: int
 class Log:
     """Close it in the end. A log that is not there yet is empty."""
 
-    def __init__(self, desk: Desk, job: Job, path: str) -> None:
+    def __init__(self, desk: Desk, caller: Caller, job: Job, path: str) -> None:
         self.at = 0
         """Where the next piece begins, in bytes."""
         self._desk = desk
+        self._caller = caller
         self._job = job
         self._name = PurePosixPath(path).name
         self._file: int | None = None
@@ -60,9 +61,11 @@ class Log:
         self.at = max(0, self.at)
 
     async def pieces(self, follow: bool) -> AsyncGenerator[bytes, None]:
-        """All that there is; with `follow`, until the job's end. An empty piece says that nothing came."""
+        """All that there is; with `follow`, until the job's end. An empty piece says that nothing came.
+        Raises NotFound when the caller may not read it any more."""
         pause = _SHORTEST
         while True:
+            check_readable(self._desk, self._caller, self._job)
             over = self._job.done
             if piece := await asyncio.to_thread(self._read):
                 pause = _SHORTEST
@@ -95,7 +98,7 @@ class Log:
     def _opened(self) -> bool:
         if self._file is None:
             try:
-                self._file = outputs.opened(self._desk, self._job, self._name)
+                self._file = outputs.log(self._desk, self._job, self._name)
             except NotFound:
                 return False
         return True

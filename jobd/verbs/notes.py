@@ -64,7 +64,7 @@ async def add(desk: Desk, caller: Caller, body: Mapping[str, Any]) -> Note:
 async def details(desk: Desk, caller: Caller, note_id: str) -> Note:
     found = await desk.store.read(lambda sql: notes.get(sql, note_id))
     job = found and await desk.store.job(found.job_id)
-    if not (found and job and not job.hidden and may_read(caller, job)):
+    if not (found and job and not job.hidden and may_read(desk, caller, job)):
         raise NotFound(f"no metadata {note_id}")
     return found
 
@@ -90,12 +90,9 @@ async def remove(desk: Desk, caller: Caller, note_id: str) -> Note:
 
 
 async def listing(desk: Desk, caller: Caller, query: str | None, limit: int, offset: int) -> list[Note]:
-    """Those that the query fits, about the caller's jobs, or about the one that it names. Raises Invalid."""
+    """Those that the query fits, about jobs that the caller may read. Raises Invalid."""
     where = _query(query)
-    of = None if caller.admin else caller.name
-    if "associationIds" in where:
-        job = await desk.store.job(where["associationIds"])
-        of = None if job and may_read(caller, job) else of
+    of = [] if caller.admin else caller.grantees
     return await desk.store.read(lambda sql: notes.listed(sql, where, of, limit, offset))
 
 

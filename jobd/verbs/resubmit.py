@@ -131,7 +131,8 @@ async def plan(desk: Desk, caller: Caller, job_id: str, wish: Wish) -> Plan:
         return _fitted(desk, caller, original, wish, None, given, _Looked({}, {}, ()))
     chosen = await current(desk, caller, original.app_id)
     if chosen is None:
-        gone = Fault("appId", f"there is no app {original.app_id} any more", "an app of /apps/v2")
+        why = "any more" if original.owner == caller.name else f"for you, or {original.owner}'s own is meant"
+        gone = Fault("appId", f"there is no app {original.app_id} {why}", "an app of /apps/v2")
         return Plan(original, wish.flags, original.request, None, (), (gone,), (), None)
     looked = await _look(desk, caller, original)
     migration = _migrated(chosen, original, wish, looked.content)

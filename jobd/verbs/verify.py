@@ -69,7 +69,7 @@ async def verify(
     first, second = [await _over(desk, caller, one) for one in (job_id, against)]
     if first.id == second.id:
         raise Invalid(Fault("against", "it is the same job", "another one"))
-    outputs = [await made(desk, first), await made(desk, second)]
+    outputs = [await made(desk, caller, first), await made(desk, caller, second)]
     found = Verification(
         (first, second),
         list(_files(outputs[0], outputs[1], ignore)),
