@@ -226,7 +226,8 @@ One person's own daemon needs no configuration and no rights; jobctl(1) starts i
 (`--system`) runs as root, and does in each user's name what they ask for.
 
 Who is calling is what the kernel says of the other end of the socket. Everybody sees and changes their own
-jobs alone; root, and the members of adminGroup in jobd.yaml(5), those of all.
+jobs, and others' as far as they share them (`jobctl share`); root, and the members of adminGroup in
+jobd.yaml(5), those of all.
 
 Jobs are held by small processes of their own, and go on when the daemon ends, is killed or is upgraded; the
 next one finds them.
