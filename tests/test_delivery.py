@@ -454,6 +454,25 @@ def test_everybody_s_notifications_are_their_own() -> None:
 
 
 @needs_people
+def test_whoever_may_not_read_a_job_any_more_is_not_told_of_it() -> None:
+    with machine() as lab, SystemDaemon(lab, LOOPBACK) as daemon, receiver() as hook:
+        jobs = [daemon.submit_as(lab.alice, "sleep", "60") for _ in range(3)]
+        for job, with_whom in zip(jobs, ("bob", "@lab", "bob"), strict=True):
+            daemon.as_user(lab.alice, lambda client, id=job["id"], who=with_whom: client.share(id, who))
+            url = hook.url(f"/{job['id']}")
+            daemon.as_user(lab.bob, lambda client, id=job["id"], url=url: client.notify(id, ["*"], url=url))
+        told, by_group, no_more = jobs
+        daemon.as_user(lab.alice, lambda client: client.unshare(no_more["id"], "bob"))
+        for job in jobs:
+            daemon.client().kill(job["id"])
+        until(lambda: len(hook.taken) == 2)
+        (row,) = settled(daemon, no_more["id"])
+        assert (row["status"], row["message"]) == ("FAILED", "bob may not read this job any more")
+        assert {one.path for one in hook.taken} == {f"/{told['id']}", f"/{by_group['id']}"}
+        assert hook.taken[0].json["owner"] == "bob"
+
+
+@needs_people
 def test_without_smtp_mail_goes_by_sendmail_as_the_person() -> None:
     """A stand-in for sendmail, in a namespace of its own, since a real one would send."""
     with machine() as lab:

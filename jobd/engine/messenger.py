@@ -1,8 +1,7 @@
 """The ways in which something is told.
 
 Web addresses, and mail by SMTP, go through the courier, a process without rights. A command, and mail where
-there is only sendmail, run as whoever asked for them. Nothing is told to somebody who may not read the job
-any more.
+there is only sendmail, run as whoever asked for them.
 """
 
 from __future__ import annotations
@@ -41,13 +40,11 @@ log = logging.getLogger(__name__)
 
 
 class Messenger:
-    def __init__(self, settings: Settings, persons: Persons, may_hear: Callable[[Due], bool]) -> None:
-        """`may_hear`: may its owner still know of that job, which is somebody else's? May block. Raises
-        Invalid for a key that cannot be used."""
+    def __init__(self, settings: Settings, persons: Persons) -> None:
+        """Raises Invalid for a key that cannot be used."""
         self._keys = Keyring(settings.notifications.key_file, settings.state_dir)
         self._settings = settings.notifications
         self._persons = persons
-        self._may_hear = may_hear
         self._courier = Courier(settings.notifications)
 
     def renew(self, settings: Settings) -> None:
@@ -67,10 +64,8 @@ class Messenger:
         """Several only if they are to be told as one."""
         first = together[0]
         try:
-            if first.owner != first.facts["owner"] and not await _in_thread(self._may_hear, first):
-                return Outcome(False, words=f"{first.owner} may not read this job any more", for_good=True)
             if first.wanted.url is None:
-                return await _in_thread(self._run, first)
+                return await in_thread(self._run, first)
             return await self._send(together, first.wanted.url)
         except JobdError as trouble:
             return Outcome(False, words=str(trouble)[:_MOST_WORDS])
@@ -82,7 +77,7 @@ class Messenger:
         owner, public_url = together[0].owner, self._settings.public_url
         said = message.message(together, url, public_url, self._keys.of(owner))
         if url.startswith("mailto:") and self._settings.smtp is None:
-            return await _in_thread(self._sendmail, owner, said)
+            return await in_thread(self._sendmail, owner, said)
         return await self._courier.send(said)
 
     def _run(self, delivery: Due) -> Outcome:
@@ -110,7 +105,7 @@ class Messenger:
         return _outcome(argv[0], done)
 
 
-async def _in_thread(function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
+async def in_thread(function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
     """In one that a daemon which ends does not wait for: a command has long. (How many there are at once is
     the caller's to bound.)"""
     loop = asyncio.get_running_loop()

@@ -18,12 +18,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from jobd import people
 from jobd.config import Settings
 from jobd.courier.courier import Outcome
-from jobd.engine.messenger import Messenger, sendmail
+from jobd.engine.messenger import Messenger, in_thread, sendmail
 from jobd.errors import JobdError, TooMany, Unavailable
 from jobd.keeper.persons import Persons
-from jobd.store import outbox
+from jobd.store import outbox, pems
 from jobd.store.outbox import Due, Try
 from jobd.store.queries import Connection
 from jobd.store.store import Store
@@ -87,7 +88,7 @@ class Notifier:
         """Raises Invalid for a key that cannot be used."""
         self._store = store
         self._settings = settings
-        self._messenger = Messenger(settings, persons, self._may_hear)
+        self._messenger = Messenger(settings, persons)
         self._bell = store.changes.fired
         self._under_way: dict[str, Due] = {}
         """By line."""
@@ -120,9 +121,6 @@ class Notifier:
         if self._settings.notifications.smtp or sendmail():
             return ""
         return "no mail can be sent: there is no sendmail here, nor notifications.smtp in the configuration"
-
-    def _may_hear(self, delivery: Due) -> bool:
-        return False
 
     async def rehearse(self, sample: Due) -> Outcome:
         """Tells it at once, past the outbox. Raises TooMany."""
@@ -171,13 +169,30 @@ class Notifier:
         return Room(frozenset(self._under_way), receivers, people, self._last)
 
     async def _deliver(self, together: Sequence[Due]) -> None:
-        began = time.time()
         try:
-            outcome = await self._messenger.tell(together)
-            await self._record(together, _try(together[0], began, outcome))
+            heard: list[Due] = []
+            refused: list[Due] = []
+            for one in together:
+                (heard if await self._may_hear(one) else refused).append(one)
+            if refused:
+                await self._record(refused, _refusal(refused[0]))
+            if heard:
+                began = time.time()
+                outcome = await self._messenger.tell(heard)
+                await self._record(heard, _try(heard[0], began, outcome))
         finally:
             del self._under_way[together[0].line]
             self._bell.set()
+
+    async def _may_hear(self, delivery: Due) -> bool:
+        """May its owner know of that job? Of somebody else's that may have been so, and be no more."""
+        name, owner, admins = delivery.owner, delivery.facts["owner"], self._settings.admin_group
+        if name == owner:
+            return True
+        await in_thread(people.groups_of, name)  # known then, so that the store's reader does not wait for it
+        return await self._store.read(
+            lambda sql: pems.may_read_unseen(sql, delivery.job_seq, owner, name, admins)
+        )
 
     async def _record(self, together: Sequence[Due], one: Try) -> None:
         """Until it is on disk: what is not would be told again and again."""
@@ -224,6 +239,11 @@ def _try(delivery: Due, began: float, outcome: Outcome) -> Try:
         pause = pause_after(delivery.tries + 1 - delivery.counted_from, delivery.wanted.policy)
         again = None if pause is None else ended + max(pause, outcome.retry_after or 0)
     return Try(began, ended, outcome.delivered, outcome.code, outcome.words, again)
+
+
+def _refusal(delivery: Due) -> Try:
+    now = time.time()
+    return Try(now, now, False, None, f"{delivery.owner} may not read this job any more", None)
 
 
 def pause_after(failures: int, policy: dict[str, Any]) -> float | None:
