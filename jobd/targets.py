@@ -215,6 +215,10 @@ class Allow:
             return str(error)
         return self._refusal_at(there, real(address), is_own)
 
+    def has_others(self) -> bool:
+        """May anything go to another scheme than those of the web and of mail?"""
+        return any(entry.scheme not in (*WEB_PORTS, "mailto") for entry in self._entries)
+
     def _web_refusal(self, there: Place) -> str:
         """A name may have an address in any network that an entry names."""
         if not isinstance(there.host, str):

@@ -333,6 +333,8 @@ class _Handler(MailHandler):
         self._mails = mails
 
     async def handle_RCPT(self, server: Any, session: Any, envelope: Any, to: str, options: Any) -> str:
+        if self._mails.accounts is not None and not session.authenticated:
+            return "530 say who you are"
         if self._mails.refuse:
             return self._mails.refuse
         envelope.rcpt_tos.append(to)
@@ -363,7 +365,6 @@ def mail_server(tls: ssl.SSLContext | None = None, always_tls: bool = False, **h
             tls_context=None if always_tls else tls,
             require_starttls=tls is not None and not always_tls,
             authenticator=handler.may,
-            auth_required=mails.accounts is not None,
             auth_require_tls=tls is not None and not always_tls,
         )
 

@@ -622,3 +622,49 @@ def test_without_a_server_or_its_password_mail_says_so(tmp_path: Path) -> None:
     facts = smtp(25, user="jobd", password_file=tmp_path / "none")
     assert "passwordFile cannot be read" in sent(letter(), smtp=facts).words
     assert "Connection refused" in sent(letter(), smtp=smtp(1)).words
+
+
+# ---- apprise
+
+
+def test_what_apprise_speaks() -> None:
+    with receiver() as hook:
+        outcome = sent(message(hook.url().replace("http:", "json:"), body="it is over"), allow=["json://*"])
+    assert outcome.delivered, outcome.words
+    (taken,) = hook.taken
+    assert (taken.json["title"], taken.json["message"]) == ("Job 7 is over", "it is over")
+
+
+def test_what_apprise_says_when_it_fails() -> None:
+    with receiver(receivers.answers(500)) as hook:
+        outcome = sent(message(hook.url().replace("http:", "json:")))
+        assert outcome.words.startswith("apprise could not deliver it: Failed to send JSON")
+        assert not outcome.for_good
+    assert sent(message("nosuch://host")).for_good
+
+
+def test_apprise_that_hangs_holds_up_nobody() -> None:
+    async def beside(courier: Courier) -> Outcome:
+        late = asyncio.create_task(courier.send(message(bad.url().replace("http:", "json:"))))
+        await asyncio.to_thread(until, lambda: bad.taken)
+        assert (await courier.send(message(good.url()))).delivered
+        assert not late.done()
+        return await late
+
+    with receiver() as good, receiver(receivers.drips_its_head) as bad:
+        outcome = carried(beside, timeout=2)
+    assert outcome.words == "what apprise does was not over within 2 s"
+
+
+def test_other_schemes_than_those_that_are_allowed() -> None:
+    with receiver() as hook:
+        outcome = sent(message(hook.url().replace("http:", "json:")), allow=["http://*", "tgram://*"])
+        assert outcome == Outcome(
+            False, words="json:// is not among what notifications.allow has", for_good=True
+        )
+        assert hook.connections == 0
+
+
+def test_without_apprise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if not path.endswith("-packages")])
+    assert "json:// takes apprise: install jobd-daemon[apprise]" in sent(message("json://127.0.0.1:1")).words

@@ -73,10 +73,12 @@ def _ready(terms: dict[str, Any]) -> Deliver:
     trusted = _trusted(terms["ca_file"])
     allow = Allow(terms["allow"])
     server = _server(terms["smtp"])
+    others = Others(allow, terms["libraries"], terms["timeout"])
+    if os.geteuid() == 0:
+        others.load_while_root()
     give_up(terms["user"])
     webhooks = Webhooks(allow, trusted, terms["timeout"])
     mail = Mail(allow, server, trusted)
-    others = Others(allow, terms["libraries"], terms["timeout"])
     kinds: dict[str, Deliver] = {**dict.fromkeys(WEB_PORTS, webhooks.deliver), "mailto": mail.deliver}
 
     async def deliver(message: Message) -> Outcome:

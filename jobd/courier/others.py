@@ -1,4 +1,4 @@
-"""All other schemes, by apprise, if it is there. Loaded when it is needed first: it is large."""
+"""All other schemes, by apprise, if it is there. It is large: nobody loads it who does not need it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import logging
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
+from types import ModuleType
 
 from jobd.courier.message import Message, Outcome, failed
 from jobd.courier.threads import Threads
@@ -17,28 +19,42 @@ _AT_ONCE = 4
 class Others:
     def __init__(self, allow: Allow, libraries: Sequence[str], timeout: float) -> None:
         """`libraries`: directories that it may be in."""
-        self._allow, self._libraries, self._timeout = allow, libraries, timeout
+        self._allow, self._timeout = allow, timeout
+        self._libraries = libraries
         self._threads = Threads("what apprise does", _AT_ONCE)
+
+    def load_while_root(self) -> None:
+        """Whom root becomes may not be able to read it; so that it is loaded now if it may ever be needed."""
+        if self._allow.has_others():
+            with suppress(ImportError):  # said to whoever needs it
+                _apprise(self._libraries).Apprise.instantiate("json://localhost")  # which loads all others
 
     async def deliver(self, message: Message) -> Outcome:
         if refusal := self._allow.refusal(message.url):
             return failed(refusal, for_good=True)
-        sys.path += [path for path in self._libraries if path not in sys.path]
-        return await self._threads.do(lambda: _deliver(message), self._timeout)
+        return await self._threads.do(lambda: _deliver(message, self._libraries), self._timeout)
 
 
-def _deliver(message: Message) -> Outcome:
+def _apprise(libraries: Sequence[str]) -> ModuleType:
+    """Raises ImportError."""
+    sys.path += [path for path in libraries if path not in sys.path]
+    import apprise
+
+    return apprise
+
+
+def _deliver(message: Message, libraries: Sequence[str]) -> Outcome:
     scheme = message.url.partition(":")[0]
     try:
-        import apprise
+        apprise = _apprise(libraries)
     except ImportError as error:
-        return failed(f"{scheme}: takes apprise: install jobd-daemon[apprise] ({error})")
+        return failed(f"{scheme}:// takes apprise: install jobd-daemon[apprise] ({error})")
     with _Words() as words:
         try:
             asset = apprise.AppriseAsset(app_id="jobd", async_mode=False, plugin_paths=[])
             target = apprise.Apprise.instantiate(message.url, asset=asset)
             if target is None:
-                return failed(f"apprise makes nothing of this {scheme}: address", for_good=True)
+                return failed(f"apprise makes nothing of this {scheme}:// address", for_good=True)
             delivered = target.notify(body=message.body, title=message.title)
         except Exception as error:
             return failed(f"apprise: {type(error).__name__}: {error}")
