@@ -220,7 +220,7 @@ def test_nothing_is_public_that_python_knows_to_be_private(address: IPv4Address 
     """Python of this version; and what carries an address of IPv4 is known by that."""
     if is_public(address) and not any(address in carrier for carrier in CARRIERS):
         known = real(address)
-        assert not (known.is_private or known.is_loopback or known.is_link_local or known.is_multicast)
+        assert not any((known.is_private, known.is_loopback, known.is_link_local, known.is_multicast))
 
 
 CARRIERS = [ip_network("64:ff9b::/96"), ip_network("2002::/16")]
