@@ -77,10 +77,11 @@ class Courier:
             raise Unavailable(_ENDING)
         if self._start is None or (self._start.done() and not _of(self._start, _Channel.is_open)):
             self._start = asyncio.create_task(self._begin())
+        start = self._start
         try:
-            return await asyncio.shield(self._start)
+            return await asyncio.shield(start)
         except asyncio.CancelledError:
-            if self._closed:
+            if start.cancelled():
                 raise Unavailable(_ENDING) from None
             raise
 

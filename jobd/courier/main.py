@@ -4,9 +4,8 @@ of it. Ends when its daemon does.
     argv: the socket that messages come by
     standard input: what it is to know of the configuration, as JSON
 
-It reads the files that the configuration names, gives up its rights, and only then speaks to anybody. What
-people pay for processor time in submits goes before it: it is nice. How much is under way at once is for the
-daemon to say; whatever hangs, hangs by itself.
+It reads the files that the configuration names, gives up its rights, and only then speaks to anybody. How
+much is under way at once is for the daemon to say; whatever hangs, hangs by itself.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ import os
 import socket
 import ssl
 import sys
+import threading
 import traceback
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -34,8 +34,11 @@ from jobd.keeper import procfs
 from jobd.keeper.main import reset_signals
 from jobd.targets import WEB_PORTS, Allow
 
-_GATHER = 0.003
-"""Seconds for which what there is to say is gathered: the daemon is woken once for several outcomes."""
+_GATHER = 0.02
+"""Seconds for which what there is to say is gathered: the daemon is woken once for many outcomes, and at most
+50 times a second."""
+_STACK = 1 << 20
+"""Bytes, of each thread; its limit on memory counts these whole."""
 
 
 def main() -> None:
@@ -46,6 +49,7 @@ def main() -> None:
     with open(0, "rb") as file:
         terms = json.load(file)
     os.open(os.devnull, os.O_RDWR)  # the next free number, which was that one's
+    threading.stack_size(_STACK)
     gc.freeze()
     asyncio.run(_serve(channel, terms))
 

@@ -14,6 +14,8 @@ _NOBODY = 65534
 _MOST_MEMORY = 512 * 1024 * 1024
 _MOST_FILES = 512
 _NICE = 10
+"""A tenth of the processor time of anybody else who wants some, the daemon first of all. (With SCHED_IDLE it
+would get nothing to speak of on a machine full of jobs.)"""
 
 
 def give_up(user: str) -> None:
