@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -26,11 +27,13 @@ from standardwebhooks.webhooks import Webhook
 import jobd
 from jobd.config import Notifications, Smtp
 from jobd.courier import courier as module
+from jobd.courier import rights
 from jobd.courier.courier import Courier, Message, Outcome
 from jobd.courier.message import printable
 from jobd.courier.names import is_own
 from tests import processes, receivers
 from tests.daemon import until
+from tests.people import User
 from tests.receivers import HANGING, MISBEHAVING, Authority, Behaviour, mail_server, receiver
 
 T = TypeVar("T")
@@ -66,8 +69,12 @@ def message(url: str, id: str = "delivery-1", body: str = '{"status": "FINISHED"
 
 def process() -> psutil.Process:
     """The courier that we have."""
-    (found,) = (child for child in psutil.Process().children() if child.name() == "jobd-courier")
+    (found,) = processes_of_couriers()
     return found
+
+
+def processes_of_couriers() -> list[psutil.Process]:
+    return [child for child in psutil.Process().children() if child.name() == "jobd-courier"]
 
 
 @pytest.fixture(scope="module")
@@ -289,9 +296,14 @@ def test_a_receiver_that_refuses_tls_or_never_comes_to_it() -> None:
 
     with receiver(answers_plainly) as hook:
         assert "no TLS with" in sent(message(hook.url().replace("http:", "https:"))).words
+
+    async def hang(courier: Courier) -> Outcome:
+        outcome = await courier.send(message(hook.url().replace("http:", "https:")))
+        await asyncio.to_thread(until, lambda: not connections(process(), hook.port))
+        return outcome
+
     with receiver(receivers.reads_nothing) as hook:
-        outcome = sent(message(hook.url().replace("http:", "https:")), timeout=1)
-        assert "did not answer within 1 s" in outcome.words
+        assert "did not answer within 1 s" in carried(hang, timeout=1).words
 
 
 # ---- targets
@@ -353,7 +365,7 @@ def test_nothing_reaches_a_unix_socket() -> None:
 
 def test_it_is_started_at_the_first_message_and_ends_with_close() -> None:
     async def one(courier: Courier) -> psutil.Process:
-        assert not [child for child in psutil.Process().children() if child.name() == "jobd-courier"]
+        assert not processes_of_couriers()
         await courier.send(message(hook.url()))
         return process()
 
@@ -374,6 +386,20 @@ def test_a_courier_that_is_killed_under_way_is_started_again() -> None:
         outcomes, after = carried(kill_it)
     assert outcomes == [Outcome(False, words="the process that delivers has ended under way")] * 3
     assert after.delivered
+
+
+def test_one_that_does_nothing_but_die_is_started_more_and_more_slowly() -> None:
+    async def kill_each(courier: Courier) -> set[int]:
+        killed, end = set(), time.monotonic() + 4
+        while (left := end - time.monotonic()) > 0:
+            await asyncio.wait([asyncio.create_task(courier.send(message(hook.url())))], timeout=left)
+            for one in processes_of_couriers():
+                one.kill()
+                killed.add(one.pid)
+        return killed
+
+    with receiver() as hook:
+        assert 1 <= len(carried(kill_each)) <= 4, "at once, and after 1, 2 and 4 seconds"
 
 
 def test_a_courier_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -462,6 +488,9 @@ def test_root_gives_up_its_rights_before_it_speaks() -> None:
     async def look(courier: Courier) -> tuple[dict[str, str], list[str], str]:
         await courier.send(message(hook.url()))
         pid = process().pid
+        limits = Path(f"/proc/{pid}/limits").read_text()
+        assert re.search(f"Max data size +{512 << 20} +{512 << 20} ", limits)
+        assert re.search("Max open files +512 +512 ", limits)
         text = Path(f"/proc/{pid}/status").read_text()
         files = [os.readlink(entry) for entry in Path(f"/proc/{pid}/fd").iterdir() if entry.name != "2"]
         return (
@@ -479,6 +508,16 @@ def test_root_gives_up_its_rights_before_it_speaks() -> None:
     assert {int(status[kind], 16) for kind in ("CapInh", "CapPrm", "CapEff", "CapAmb")} == {0}
     assert directory == "/"
     assert not [name for name in files if name.startswith("/") and not name.startswith("/dev/")]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_anybody_else_stays_who_they_are(tmp_path: Path) -> None:
+    def give_up() -> list[int]:
+        rights.give_up("nobody")
+        return [*os.getresuid(), os.nice(0)]
+
+    before = os.nice(0)
+    assert User("ada", 61300, tmp_path).call(give_up) == [61300] * 3 + [min(before + 10, 19)]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")

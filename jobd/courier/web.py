@@ -20,6 +20,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from email.message import Message as Headers
+from typing import Any
 
 from jobd.targets import Address, Place
 
@@ -64,9 +65,8 @@ class Web:
         """With the places they lead to; the one that has been idle longest comes first."""
 
     async def post(self, place: Place, find: Find, request: bytes) -> Answer:
-        """`find` tells the addresses, if they are needed. Raises NoAnswer, OSError, ssl.SSLError,
-        TimeoutError when a connection takes too long, and what `find` raises. Being cancelled it cuts the
-        connection."""
+        """`find` tells the addresses, if they are needed. Raises NoAnswer, OSError (ssl.SSLError is one), and
+        what `find` raises. Being cancelled it cuts the connection."""
         if idle := self._take(str(place)):
             with suppress(Gone):  # it was closed while nobody looked
                 return await self._ask(idle, place, request)
@@ -88,22 +88,22 @@ class Web:
         """To the first that takes us."""
         *others, last = addresses
         for address in others:
-            with suppress(OSError, TimeoutError):
+            with suppress(OSError, NoAnswer):
                 return await self._connect_to(place, address)
         return await self._connect_to(place, last)
 
     async def _connect_to(self, place: Place, address: Address) -> _Connection:
-        is_safe = place.scheme == "https"
-        async with asyncio.timeout(_CONNECT_WAIT):
-            streams = await asyncio.open_connection(
-                str(address),
-                place.port,
-                limit=_MOST_HEAD,
-                ssl=self._trusted if is_safe else None,
-                server_hostname=str(place.host) if is_safe else None,
-                ssl_shutdown_timeout=_CONNECT_WAIT if is_safe else None,
-            )
-        return _Connection(*streams)
+        safety: dict[str, Any] = {}
+        if place.scheme == "https":
+            safety = {"ssl": self._trusted, "server_hostname": str(place.host)}
+        try:
+            async with asyncio.timeout(_CONNECT_WAIT):
+                there = asyncio.open_connection(str(address), place.port, limit=_MOST_HEAD, **safety)
+                return _Connection(*await there)
+        except TimeoutError as error:
+            if error.errno:
+                raise
+            raise NoAnswer(f"there was no connection within {_CONNECT_WAIT:g} s") from None
 
     def _keep(self, connection: _Connection, place: str) -> None:
         self._idle[connection] = place

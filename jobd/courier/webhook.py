@@ -43,9 +43,9 @@ class Webhooks:
             return failed(str(error), for_good=True)
         except Refused as error:
             return error.outcome
-        except TimeoutError:
-            return failed(f"{where} did not answer within {self._timeout:g} s")
         except (NoAnswer, OSError) as error:
+            if isinstance(error, TimeoutError) and not error.errno:
+                return failed(f"{where} did not answer within {self._timeout:g} s")
             return failed(_trouble(where, error))
 
     async def _post(self, message: Message, where: Place) -> Answer:
