@@ -31,6 +31,7 @@ _ENTER = """
 mount --bind "$1/resolv.conf" /etc/resolv.conf && mount --bind "$1/nsswitch.conf" /etc/nsswitch.conf &&
 shift && exec "$@"
 """
+_HAVE_AN_ADDRESS = 'ip link set lo up && ip address add "$1" dev lo && shift && exec "$@"'
 _INSIDE = """
 import asyncio, json, sys
 from jobd.config import Notifications
@@ -107,11 +108,16 @@ def name_server(answers: dict[str, list[Sequence[str]]]) -> Iterator[NameServer]
 
 
 def sent(directory: Path, server: NameServer, urls: list[str], **settings: Any) -> list[Any]:
-    """Of each: URL, whether it was delivered, whether trying again is of no use, words. In the order of their
-    ends."""
+    """As below, with that name server."""
     (directory / "resolv.conf").write_text(f"nameserver {server.host}\n")
     (directory / "nsswitch.conf").write_text("hosts: files dns\n")
     enter = ["unshare", "--mount", "--propagation", "private", "sh", "-c", _ENTER, "sh", str(directory)]
+    return sent_inside(enter, urls, settings)
+
+
+def sent_inside(enter: list[str], urls: list[str], settings: dict[str, Any]) -> list[Any]:
+    """Of each: URL, whether it was delivered, whether trying again is of no use, words. In the order of their
+    ends."""
     inside = [sys.executable, "-c", _INSIDE, json.dumps(urls), json.dumps(settings)]
     environment = {**os.environ, "PYTHONPATH": str(Path(jobd.__file__).parents[1])}
     done = subprocess.run([*enter, *inside], capture_output=True, text=True, env=environment, timeout=60)
@@ -157,3 +163,19 @@ def test_a_name_whose_server_says_nothing_holds_up_nobody(tmp_path: Path) -> Non
             f"http://silent.test:{hook.port} did not answer within 1 s"
         }
         assert server.asked["silent.test", _A] <= 2, "one lookup for all of them"
+
+
+HAS_6 = Path("/proc/net/if_inet6").exists()
+
+
+@pytest.mark.parametrize("host", ["9.9.9.9", "2606:4700::9"] if HAS_6 else ["9.9.9.9"])
+def test_an_address_of_the_internet_that_is_this_machine(host: str) -> None:
+    """In a network namespace, which has it, and from which nothing leads out."""
+    url = f"http://[{host}]/" if ":" in host else f"http://{host}/"
+    enter = ["unshare", "--net", "sh", "-c", _HAVE_AN_ADDRESS, "sh", host]
+    ((_, delivered, for_good, words),) = sent_inside(enter, [url], {"allow": ["http://*"]})
+    assert (delivered, for_good) == (False, True)
+    assert f"is {host}, this machine" in words
+    ((_, _, for_good, words),) = sent_inside(enter, [url], {"allow": [url.rstrip("/")]})
+    assert not for_good
+    assert "no connection to" in words
