@@ -34,9 +34,9 @@ from jobd.keeper import procfs
 from jobd.keeper.main import reset_signals
 from jobd.targets import WEB_PORTS, Allow
 
-_GATHER = 0.02
+_GATHER = 0.01
 """Seconds for which what there is to say is gathered: the daemon is woken once for many outcomes, and at most
-50 times a second."""
+100 times a second."""
 _STACK = 1 << 20
 """Bytes, of each thread; its limit on memory counts these whole."""
 
