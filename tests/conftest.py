@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import people
 from tests.daemon import RunningDaemon
 
 
@@ -23,3 +24,10 @@ def daemon(short_dir: Path) -> Iterator[RunningDaemon]:
     """A real daemon, one person's own, in a directory of its own; its jobs are killed with it."""
     with RunningDaemon(short_dir) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[people.Machine]:
+    """A machine with alice and bob, for those who may make one."""
+    with people.machine() as made:
+        yield made

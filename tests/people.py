@@ -194,3 +194,14 @@ class SystemDaemon(RunningDaemon):
 
     def run_as(self, user: User, *command: str, **request: Any) -> dict[str, Any]:
         return self.ended(self.submit_as(user, *command, **request)["id"])
+
+
+def daemon_with(config: str) -> Any:
+    """The fixture `daemon` of a test file: one for all its tests, on its `lab`."""
+
+    @pytest.fixture(scope="module")
+    def daemon(lab: Machine) -> Iterator[SystemDaemon]:
+        with SystemDaemon(lab, config) as running:
+            yield running
+
+    return daemon

@@ -6,28 +6,16 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.people import Machine, SystemDaemon, User, machine, needs_people
+from tests.people import SystemDaemon, User, daemon_with, needs_people
 
 pytestmark = needs_people
 
 CONFIG = "idleTimeout: 5\nsystems: [{id: local, slots: {processors: 8}, killGrace: 0.5}]"
-
-
-@pytest.fixture(scope="module")
-def lab() -> Iterator[Machine]:
-    with machine() as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def daemon(lab: Machine) -> Iterator[SystemDaemon]:
-    with SystemDaemon(lab, CONFIG) as running:
-        yield running
+daemon = daemon_with(CONFIG)
 
 
 def output(daemon: SystemDaemon, user: User, job: dict[str, Any]) -> str:

@@ -22,13 +22,14 @@ from jobd.api.routes import ROUTES
 from jobd.cli import VERBS, command, parser_of
 from jobd.client import Client
 from tests.daemon import until
-from tests.people import ADMINS, LAB, Machine, SystemDaemon, User, machine, needs_people
+from tests.people import ADMINS, LAB, Machine, SystemDaemon, User, daemon_with, machine, needs_people
 from tests.sshd import Sshd
 from tests.talk import ask
 
 pytestmark = needs_people
 
 CONFIG = "adminGroup: admins\nsystems: [{id: local, slots: {processors: 8}, killGrace: 0.5}]\n"
+daemon = daemon_with(CONFIG)
 NOBODYS = "00000000-0000-4000-8000-000000000000-007"
 
 
@@ -38,12 +39,6 @@ def lab() -> Iterator[Machine]:
         with (made.root / "passwd").open("a") as file:
             file.write(f"{made.bob.uid + 10}:x:{made.alice.uid + 20}:{LAB}::/:/bin/sh\n")
         yield made
-
-
-@pytest.fixture(scope="module")
-def daemon(lab: Machine) -> Iterator[SystemDaemon]:
-    with SystemDaemon(lab, CONFIG) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

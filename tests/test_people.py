@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,23 +14,12 @@ from jobd.client import Client
 from jobd.errors import Forbidden, NotFound
 from tests import processes
 from tests.daemon import until
-from tests.people import LAB, Machine, SystemDaemon, User, machine, needs_people
+from tests.people import LAB, SystemDaemon, User, daemon_with, needs_people
 
 pytestmark = needs_people
 
+daemon = daemon_with("systems: [{id: local, slots: {processors: 8}, killGrace: 0.5}]")
 WHO = 'echo "$(id -u) $(id -g) $(id -G) $HOME $USER $LOGNAME $(pwd) $(umask)"'
-
-
-@pytest.fixture(scope="module")
-def lab() -> Iterator[Machine]:
-    with machine() as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def daemon(lab: Machine) -> Iterator[SystemDaemon]:
-    with SystemDaemon(lab, "systems: [{id: local, slots: {processors: 8}, killGrace: 0.5}]") as running:
-        yield running
 
 
 def output(daemon: SystemDaemon, user: User, job: dict[str, Any], stream: str = "stdout") -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +12,13 @@ import pytest
 
 from tests import processes, web
 from tests.daemon import until
-from tests.people import Machine, SystemDaemon, User, machine, needs_people
+from tests.people import SystemDaemon, User, daemon_with, needs_people
 from tests.test_transfers import errand
 from tests.transfers import CONFIG, add_job, item
 
 pytestmark = needs_people
 
-
-@pytest.fixture(scope="module")
-def lab() -> Iterator[Machine]:
-    with machine() as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def daemon(lab: Machine) -> Iterator[SystemDaemon]:
-    with SystemDaemon(lab, CONFIG) as running:
-        yield running
+daemon = daemon_with(CONFIG)
 
 
 def job_of(daemon: SystemDaemon, user: User, *command: str, **facts: Any) -> dict[str, Any]:

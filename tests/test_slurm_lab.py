@@ -16,18 +16,12 @@ import pytest
 from jobd.status import ACTIVE
 from tests import slurm
 from tests.daemon import ENDINGS, RunningDaemon, until
-from tests.people import Machine, SystemDaemon, machine
+from tests.people import Machine, SystemDaemon
 from tests.slurm import Cluster
 
 Job = dict[str, Any]
 
 pytestmark = pytest.mark.skipif(bool(slurm.missing()), reason=slurm.missing() or "-")
-
-
-@pytest.fixture(scope="module")
-def lab() -> Iterator[Machine]:
-    with machine() as made:
-        yield made
 
 
 @pytest.fixture(scope="module")
