@@ -583,11 +583,18 @@ def test_run_survives_a_killed_daemon(daemon: RunningDaemon) -> None:
 
 
 def test_wait_survives_a_restart(daemon: RunningDaemon) -> None:
-    job_id = submitted(daemon, "--", "sh", "-c", "sleep 2; exit 9")
-    process = subprocess.Popen([sys.executable, "-m", "jobd.cli", "wait", job_id], env=daemon.environment)
-    daemon.in_status(job_id, "RUNNING")
+    """Once it has met the daemon: whoever comes while there is none is told so after a few seconds."""
+    gate = daemon.directory / "gate"
+    script = f"while [ ! -e {gate} ]; do sleep 0.05; done; exit 9"
+    jobs = [submitted(daemon, "--", "true"), submitted(daemon, "--", "sh", "-c", script)]
+    command = [sys.executable, "-u", "-m", "jobd.cli", "wait", *jobs]
+    process = subprocess.Popen(command, env=daemon.environment, stdout=subprocess.PIPE, text=True)
+    assert process.stdout
+    assert jobs[0] in process.stdout.readline()
     daemon.restart()
-    assert process.wait(60) == 9
+    gate.touch()
+    out, _ = process.communicate(timeout=60)
+    assert (process.returncode, jobs[1] in out) == (9, True)
 
 
 class Own:
