@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 import shutil
 import signal
 import socket
@@ -153,6 +154,22 @@ def test_T10_a_full_disk_refuses_submits_and_loses_nothing(short_dir: Path) -> N
             assert daemon.ended(job_id, 60)["status"] == "FINISHED"
         assert daemon.run("true")["status"] == "FINISHED"
         assert daemon.client().doctor()["store"] == ""
+
+
+@needs_root
+def test_T10_who_waits_for_a_full_disk_is_told_once(short_dir: Path) -> None:
+    config = f"sweep: 1\nsystems: [{{id: local, workDir: {short_dir}/work}}]\n"
+    said = short_dir / "said"
+    with SmallDisk(short_dir, short_dir / "state", "4m", config) as daemon, said.open("w") as stderr:
+        daemon.fill()
+        submitted_until_refused(daemon)
+        command = [sys.executable, "-m", "jobd.cli", "run", "--clean-env", "--", "true"]
+        waiting = subprocess.Popen(command, env=daemon.environment, cwd=short_dir, stderr=stderr)
+        until(said.read_text, what="it says so")
+        daemon.empty()
+        assert waiting.wait(60) == 0
+    words = "jobctl: the store cannot be used now: .*; trying again for up to [0-9]+ s\n"
+    assert re.fullmatch(words, said.read_text())
 
 
 def submitted_until_refused(daemon: RunningDaemon) -> tuple[list[str], str]:

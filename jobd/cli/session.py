@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from jobd.cli.table import Column
     from jobd.client import Client
 
+_A_WHILE = 3.0
+"""Seconds of silence that need no explanation."""
+
 
 class Session:
     def __init__(self, options: Namespace) -> None:
@@ -32,6 +35,8 @@ class Session:
         self._client: Client | None = None
         self._away: bool | None = None
         self._progress = 0
+        self._paused = False
+        """It was said that the daemon is waited for."""
 
     # ---- the daemon
 
@@ -53,9 +58,14 @@ class Session:
             self._away = hosts.find(self.options.host, own=self.options.user).ssh is not None
         return self._away
 
-    def _pause(self, message: str) -> None:
+    def _pause(self, message: str, seconds: float) -> None:
+        """Where nobody is watching it is said once, and only if it lasts: a script's log may be all that
+        tells where the time went. (With --json standard error is for failures.)"""
         if text.is_terminal(sys.stderr):
             self.progress(message)
+        elif seconds > _A_WHILE and not (self._paused or self.options.json):
+            self._paused = True
+            self.say(message)
 
     # ---- out
 

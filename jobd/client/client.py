@@ -61,7 +61,8 @@ class Client:
     (`user=True`: your own in any case). start: start your own daemon when none is there (in a job: wait for
     it to come back, for as long as `patience`). timeout: seconds that a reply may take.
     patience: seconds of trying again before Unreachable or Unavailable is raised; a daemon that never
-    answered gets 5, none by ssh. on_pause: told why, when it waits to try again.
+    answered gets 5, none by ssh. on_pause: told why, when it waits to try again, and how many
+    seconds it has waited by then.
 
     Threads may share a Client; each request in flight has a connection of its own.
     """
@@ -74,7 +75,7 @@ class Client:
         start: bool = False,
         timeout: float = 60.0,
         patience: float = 60.0,
-        on_pause: Callable[[str], None] | None = None,
+        on_pause: Callable[[str, float], None] | None = None,
     ) -> None:
         self._idle: list[wire.Connection] = []
         self.host = hosts.find(host, own=user)
@@ -82,7 +83,7 @@ class Client:
         self.patience = patience
         self._start = start and hosts.may_start(self.host)
         self._in_job = start and self.host.state is not None and hosts.inside_job()
-        self._on_pause = on_pause or (lambda message: None)
+        self._on_pause = on_pause or (lambda message, seconds: None)
         self._met = False
         self._pid = os.getpid()
 
@@ -636,7 +637,7 @@ class _Trial:
         if client._met or not client._start or client.host.alive():
             return False
         client._start = False
-        client._on_pause(f"starting a jobd for you (state and log in {client.host.state})")
+        client._on_pause(f"starting a jobd for you (state and log in {client.host.state})", 0.0)
         hosts.start(client.host, client._answers)
         return True
 
@@ -650,11 +651,11 @@ class _Trial:
     def _again(self, error: JobdError, at_least: float, patience: float) -> None:
         now = time.monotonic()
         self.began = self.began or now
-        pause = max(self.pause, at_least)
-        if now + pause > self.began + patience:
+        pause, left = max(self.pause, at_least), self.began + patience - now
+        if pause > left:
             raise error
-        if self.pause > 0.1:  # nobody needs to know of a moment
-            self.client._on_pause(f"{error}; trying again")
+        if pause > 0.1:  # nobody needs to know of a moment
+            self.client._on_pause(f"{error}; trying again for up to {left:.0f} s", patience - left + pause)
         time.sleep(pause)
         self.pause = min(self.pause * 2, LONGEST_PAUSE)
 
