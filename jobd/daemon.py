@@ -6,8 +6,8 @@ A foreground process. SIGTERM and SIGINT end it, in under two seconds; jobs run 
 them. SIGHUP reads the configuration again, all or nothing, and the apps, file by file (`jobd reload` sends
 it, and says what came of it). What it refuses to start with is one line on stderr, and an exit code:
 
-    0   ended by a signal       75  another daemon holds the socket or the state directory, or something else
-    2   usage                       that may be better soon: systemd tries again
+    0   ended by a signal       75  another daemon holds the socket or the state directory, a disk is full, or
+    2   usage                       something else that may be better soon: systemd tries again
                                 78  the configuration or the store is not right (see the line)
 """
 
@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import errno
 import faulthandler
 import logging
 import logging.handlers
@@ -49,6 +50,16 @@ from jobd.verbs import apps
 from jobd.verbs.desk import Desk
 
 OK, USAGE, HELD, WRONG = 0, 2, 75, 78
+_MAY_PASS = {
+    errno.EAGAIN,
+    errno.EDQUOT,
+    errno.EIO,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOMEM,
+    errno.ENOSPC,
+}
+"""Of a machine that is short of something at present, or of a disk that may do better the next time."""
 
 _CLEAR_UP_EVERY = 60.0
 _PURGE_EVERY = 3600.0
@@ -90,8 +101,8 @@ def _serve(arguments: argparse.Namespace) -> int:
         settings = _settings(arguments)
     except Invalid as error:
         return _refuse(error, WRONG)
-    _log_to(arguments.log_file, settings.log_level)
     try:
+        _log_to(arguments.log_file, settings.log_level)
         daemon = Daemon(settings, lambda: _settings(arguments), lambda: _apps(arguments), service)
         asyncio.run(daemon.run())
     except (Conflict, Unavailable) as error:
@@ -100,7 +111,8 @@ def _serve(arguments: argparse.Namespace) -> int:
         return _refuse(error, WRONG)
     except OSError as error:
         where = error.filename or settings.state_dir
-        return _refuse(Invalid(f"cannot start: {where}: {error.strerror or error}"), WRONG)
+        code = HELD if error.errno in _MAY_PASS else WRONG
+        return _refuse(Invalid(f"cannot start: {where}: {error.strerror or error}"), code)
     return OK
 
 

@@ -344,9 +344,8 @@ def is_cut(connection: socket.socket, drop: bytes, said: bytearray) -> bool:
 
 def refused(daemon: RunningDaemon, **environment: str) -> tuple[int, str]:
     """Exit code and words of one that is started with these variables."""
-    command = [sys.executable, "-m", "jobd.daemon"]
     found = subprocess.run(
-        command,
+        daemon.command(),
         env={**daemon.environment, **environment},
         capture_output=True,
         text=True,
@@ -420,3 +419,25 @@ def test_a_faulty_configuration_is_refused_by_file_line_and_field(
 def test_a_path_too_long_for_a_socket_is_refused(short_dir: Path) -> None:
     code, words = refused(RunningDaemon(short_dir), JOBD_SOCKET=f"{short_dir}/{'x' * 100}.sock")
     assert (code, "107" in one_line(words)) == (78, True)
+
+
+def test_a_place_that_can_never_be_used_is_refused(short_dir: Path) -> None:
+    (short_dir / "file").touch()
+    for variable in "JOBD_STATE_DIR", "JOBD_SOCKET":
+        code, words = refused(RunningDaemon(short_dir), **{variable: f"{short_dir}/file/below"})
+        assert (code, f"{short_dir}/file" in one_line(words)) == (78, True)
+
+
+class ShortOf(RunningDaemon):
+    """A daemon whose state would be on a disk that takes no more files."""
+
+    def command(self) -> list[str]:
+        script = 'mount -t tmpfs -o nr_inodes=1 none "$1" && exec "$2" -m jobd.daemon'
+        return ["unshare", "-m", "sh", "-c", script, "sh", str(self.directory / "full"), sys.executable]
+
+
+@needs_root
+def test_T10_a_start_on_a_full_disk_is_worth_another_try(short_dir: Path) -> None:
+    (short_dir / "full").mkdir()
+    code, words = refused(ShortOf(short_dir, JOBD_STATE_DIR=str(short_dir / "full/state")))
+    assert (code, "No space left" in one_line(words)) == (75, True)
