@@ -2,6 +2,7 @@
 priority, and one that is about a job can be found by it:
 
     journalctl -u jobd JOBD_JOB_ID=76641c9d-a138-4991-ae1b-4812883eda0b-007
+    journalctl -u jobd JOBD_EVENT=ended JOBD_OWNER=alice
 
 (JOB_ID is systemd's own field, for its own jobs.) Where the journal does not take the datagram, the line goes
 to stderr, each of its lines with its priority in front, as sd-daemon(3) has it.
@@ -22,7 +23,7 @@ _JOB_ID = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}-007\b")
 
 
 class JournalHandler(logging.Handler):
-    """A line that names a job gets the field JOBD_JOB_ID."""
+    """A line that names a job gets the field JOBD_JOB_ID; one with `facts` a field for each of them."""
 
     def __init__(self, address: str = SOCKET) -> None:
         super().__init__()
@@ -60,6 +61,7 @@ def fields(record: logging.LogRecord, text: str) -> dict[str, str]:
         "SYSLOG_IDENTIFIER": "jobd",
         "JOBD_LOGGER": record.name,
     }
+    found |= {f"JOBD_{name.upper()}": str(value) for name, value in getattr(record, "facts", {}).items()}
     job = _JOB_ID.search(text)
     return {**found, "JOBD_JOB_ID": job[0]} if job else found
 

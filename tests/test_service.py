@@ -128,12 +128,16 @@ def test_a_line_goes_to_the_journal_with_priority_and_job(short_dir: Path) -> No
         handler = journal.JournalHandler(f"{short_dir}/journal")
         handler.emit(record(logging.WARNING, f"kill of {job} is not through"))
         handler.emit(record(logging.ERROR, "two\nlines"))
+        of_a_job = record(logging.INFO, f"ended {job}")
+        of_a_job.facts = {"owner": "alice", "exit_code": 7}
+        handler.emit(of_a_job)
         handler.close()
-        first, second = journald.recv(1000), journald.recv(1000)
+        first, second, third = (journald.recv(1000) for _ in range(3))
     assert f"MESSAGE=kill of {job} is not through\nPRIORITY=4\n".encode() in first
     assert f"JOBD_JOB_ID={job}\n".encode() in first
     assert b"MESSAGE\n\x09\0\0\0\0\0\0\0two\nlines\nPRIORITY=3\n" in second
     assert b"JOB_ID" not in second
+    assert b"JOBD_OWNER=alice\nJOBD_EXIT_CODE=7\n" in third
 
 
 def test_a_line_that_the_journal_does_not_take_goes_to_stderr(

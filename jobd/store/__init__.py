@@ -9,6 +9,7 @@ moves.py       changes of a job: compare-and-set on the status, its history row 
 queries.py     what the engine and the verbs ask
 search.py      a person's search, from the query of a URL to SQL
 changes.py     who waits for a change of which job
+joblog.py      what the daemon's log says of jobs
 notifications.py  who wants to be told of what
 outbox.py      what is still to be told
 deliveries.py  what came of telling, as people see it

@@ -32,6 +32,7 @@ def insert(tx: Transaction, job: Job, by: str, description: str, wanted: Iterabl
         outbox.fire(tx, seq, [START])
     tx.counts[""] += 1
     tx.changed.append((job.id, job.status))
+    tx.to_tell.append((job, {}))
     if job.staging and job.status is START:
         words = "Waits for its turn to get its inputs."
         move(tx, replace(job, seq=seq), Status.STAGING_INPUTS, words, reason=words)
@@ -110,4 +111,5 @@ def _update(tx: Transaction, job: Job, columns: dict[str, Any]) -> bool:
         if columns.get("status") in TERMINAL:
             tx.counts[columns.get("condition") or job.condition or Condition.LOST] += 1
         tx.changed.append((job.id, columns.get("status", job.status)))
+        tx.to_tell.append((job, columns))
     return bool(done.rowcount)

@@ -21,6 +21,7 @@ from peewee import SqliteDatabase
 
 from jobd.errors import Unavailable
 from jobd.status import Status
+from jobd.store import joblog
 from jobd.store.connection import connection, disk_errors
 
 T = TypeVar("T")
@@ -39,6 +40,8 @@ class Transaction:
     """New jobs as "", ended ones by their condition."""
     fired: bool = False
     """There is more to be told (outbox.py)."""
+    to_tell: list[joblog.Change] = field(default_factory=list)
+    """What the log may say of it, once it is on disk."""
 
 
 Work = Callable[[Transaction], T]
@@ -147,6 +150,8 @@ class Writer:
         loop = batch[0].loop
         if not loop.is_closed():
             loop.call_soon_threadsafe(self._deliver, batch, done)
+        for transaction in done:
+            joblog.tell(transaction.to_tell)
 
     def _deliver(self, batch: list[_Piece[Any]], done: list[Transaction]) -> None:
         for transaction in done:
@@ -169,8 +174,6 @@ def _attempt(sql: sqlite3.Connection, piece: _Piece[Any]) -> Transaction:
     except Exception as error:
         piece.error = error
         sql.execute("ROLLBACK TO piece")
-        transaction.changed.clear()
-        transaction.counts.clear()
-        transaction.fired = False
+        transaction = Transaction(sql)  # nothing of it happened
     sql.execute("RELEASE piece")
     return transaction
