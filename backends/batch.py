@@ -1,5 +1,5 @@
 """What schedulers that are spoken to by commands have in common: their programs, how long one may take, what
-its failure means, and the records of many jobs read at once.
+its failure means, whose the rows of an answer are, and the records of many jobs read at once.
 
 A command's failure is sorted by what its words say. Words that tell of a connection, of authentication or of
 a moment that passes are Down: the system may have done it all the same (T2). All others are the system's own
@@ -12,9 +12,9 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 from jobd import units
 from jobd.backend import Placed, Ticket
@@ -30,6 +30,10 @@ _NOT_RUN = (126, 127)
 """A shell's exit codes for a program that is not there."""
 _UNREADABLE_FOR = 60.0
 """Seconds for which a person whose files could not be read is left in peace: they hold up all others."""
+SKEW = 3600.0
+"""Seconds by which the clocks of the cluster and of this machine may differ."""
+LOOK_BACK = 30 * 86400.0
+"""Seconds for which an earlier submission of the same job is looked for."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 60.0
 """Seconds before a second source is asked again about a job of which it knew nothing."""
 
@@ -168,13 +172,70 @@ def said(done: Finished) -> str:
     return "; ".join(dict.fromkeys(line for line in lines if line))[-_MOST_WORDS:]
 
 
-# ---- the records of many
+# ---- whose the rows of an answer are
+
+
+def placed(ticket: Ticket, local_id: str, submitted: float, name: str = "") -> Placed:
+    """`name`: that of the earlier attempt which it was found to be."""
+    handle = {"name": name} if name and name != ticket.tag else {}
+    return Placed(local_id, ticket.tag, ticket.user, submitted, handle, workspace=ticket.workspace)
 
 
 def name_of(placed: Placed) -> str:
     """The name under which the scheduler has it: its tag, or that of an earlier attempt that ran after
     all."""
     return str(placed.handle.get("name", placed.tag))
+
+
+class Row(Protocol):
+    """A job, as a scheduler tells of it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def local_id(self) -> str: ...
+    @property
+    def owner(self) -> str: ...
+    @property
+    def submitted(self) -> float | None: ...
+
+
+R = TypeVar("R", bound=Row)
+
+
+class Answer(Generic[R]):
+    """The rows of one, for many jobs to find theirs in."""
+
+    def __init__(self, rows: Iterable[R]) -> None:
+        self._by_name: dict[str, list[R]] = {}
+        for row in rows:
+            self._by_name.setdefault(row.name, []).append(row)
+
+    def of(self, placed: Placed) -> list[R]:
+        """Those that are this very job: its name, its owner, not from before it was handed over (T3). More
+        than one: it was handed over twice, and the claim says which one runs."""
+        return [
+            row
+            for row in self._by_name.get(name_of(placed), ())
+            if row.owner == placed.owner
+            and (row.submitted is None or row.submitted >= placed.submitted - SKEW)
+        ]
+
+
+def chosen(
+    rows: Sequence[R], placed: Placed, known: Records | None, number: Callable[[str], str] = str
+) -> R | None:
+    """Of a job's rows that of the submission which has the claim; as long as none has, of the one that we
+    know of. `number`: as much of a local id as is the same from every command."""
+    claimed = known.local_id if known else None
+    wanted = number(claimed or placed.local_id)
+    fitting = [row for row in rows if number(row.local_id) == wanted]
+    if fitting or claimed:
+        return fitting[0] if fitting else None
+    return rows[0] if rows else None
+
+
+# ---- the records of many
 
 
 class Unheard:

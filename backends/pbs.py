@@ -22,14 +22,14 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from jobd import units
 from jobd.backend import Backend, Finding, Phase, Placed, Report, Ticket, Usage
 from jobd.backends import batch, jobscript, pbs_doctor, pbs_text, pbs_words
-from jobd.backends.batch import Programs, RecordReader, Scheduler, Unheard
+from jobd.backends.batch import LOOK_BACK, Answer, Programs, RecordReader, Scheduler, Unheard
 from jobd.backends.jobscript import UNCLAIMED, Records
 from jobd.backends.pbs_text import Row
 from jobd.backends.pbs_words import Dialect
@@ -50,9 +50,6 @@ _TIMEOUT = 60.0
 """Seconds for one command: above the time that a client waits for a free port."""
 _MOST_IDS = 50
 """Of which the history is asked at once: each has a connection of its own."""
-_SKEW = 3600.0
-"""Seconds by which the clocks of the cluster and of this machine may differ."""
-_LOOK_BACK = 30 * 86400.0
 _OF_THE_SCHEDULER = re.compile(r"PBS_.*|NCPUS")
 _OF_DEVICES = {"CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "JOBD_GPUS"}
 
@@ -126,11 +123,11 @@ class PbsBackend(Backend):
             raise
         if ran := jobscript.ran_before(said):
             local_id, name = ran
-            return self._placed(ticket, local_id, began - _LOOK_BACK, name)
+            return batch.placed(ticket, local_id, began - LOOK_BACK, name)
         found = pbs_text.ids(said)
         if not found:
             raise Unavailable(f"qsub took it and named no job: {said[:200]!r}")
-        return self._placed(ticket, found[-1], began)
+        return batch.placed(ticket, found[-1], began)
 
     def _arguments(self, ticket: Ticket) -> list[str]:
         """What no directive in the script can change."""
@@ -151,20 +148,16 @@ class PbsBackend(Backend):
         resources = _resources(ticket, given.get("request") or self.dialect.request)
         return [*self.dialect.submit, *words, *(word for each in resources for word in ("-l", each))]
 
-    def _placed(self, ticket: Ticket, local_id: str, submitted: float, name: str = "") -> Placed:
-        handle = {"name": name} if name and name != ticket.tag else {}
-        return Placed(local_id, ticket.tag, ticket.user, submitted, handle, workspace=ticket.workspace)
-
     def find(self, ticket: Ticket) -> Placed | None:
         """By its name, and in the script's records, which say of several which one runs."""
-        since = time.time() - _LOOK_BACK
-        sought = self._placed(ticket, "", since)
+        since = time.time() - LOOK_BACK
+        sought = batch.placed(ticket, "", since)
         found = self._ids(sought, over=True)
         known = self._records.read([sought])[ticket.tag]
         if known and known.local_id:
-            return self._placed(ticket, known.local_id, since)
+            return batch.placed(ticket, known.local_id, since)
         if found:
-            return self._placed(ticket, found[0], since)
+            return batch.placed(ticket, found[0], since)
         if known is None:
             raise Unavailable(f"{ticket.workspace} cannot be read as {ticket.user}")
         return None
@@ -186,8 +179,8 @@ class PbsBackend(Backend):
     def poll(self, placed: Collection[Placed]) -> Mapping[str, Report | None]:
         if not placed:
             return {}
-        by_name = _by_name(self.dialect.read(self._pbs.ask("qstat", *self.dialect.all)))
-        seen = [_Seen(each, self.dialect, _of(by_name, each)) for each in placed]
+        told = Answer(self.dialect.read(self._pbs.ask("qstat", *self.dialect.all)))
+        seen = [_Seen(each, self.dialect, told.of(each)) for each in placed]
         found = self._records.read(one.placed for one in seen if one.needs_records)
         for one in seen:
             one.records = found.get(one.placed.tag, Records())
@@ -201,10 +194,10 @@ class PbsBackend(Backend):
         due = [one for one in gone if self._unheard.is_due(one.placed.tag)]
         asked = [one for one in due[:_MOST_IDS] if one.ids]
         rows = self._history([each for one in asked for each in one.ids]) if asked else []
-        by_name = _by_name(rows or ())
+        told = Answer(rows or ())
         for one in due:
             one.unanswered = one not in asked or rows is None
-            one.rows = [*one.rows, *_of(by_name, one.placed)]
+            one.rows = [*one.rows, *told.of(one.placed)]
             self._unheard.note(one.placed.tag, one in asked and rows is not None and one.row is None)
 
     def _history(self, ids: Sequence[str]) -> list[Row] | None:
@@ -327,23 +320,6 @@ def _plain(text: str) -> str:
 # ---- what comes back
 
 
-def _by_name(rows: Iterable[Row]) -> Mapping[str, list[Row]]:
-    found: dict[str, list[Row]] = {}
-    for row in rows:
-        found.setdefault(row.name, []).append(row)
-    return found
-
-
-def _of(by_name: Mapping[str, Sequence[Row]], placed: Placed) -> list[Row]:
-    """Those that are this very job: its name, its owner, not from before it was handed over (T3). More than
-    one: it was handed over twice, and the claim says which one runs."""
-    return [
-        row
-        for row in by_name.get(batch.name_of(placed), ())
-        if row.owner == placed.owner and (row.submitted is None or row.submitted >= placed.submitted - _SKEW)
-    ]
-
-
 @dataclass
 class _Seen:
     """A job, and what each of those that know of it has said."""
@@ -367,13 +343,7 @@ class _Seen:
 
     @property
     def row(self) -> Row | None:
-        """That of the submission which has the claim; as long as none has, of the one that we know of."""
-        claimed = self.records.local_id if self.records else None
-        wanted = pbs_text.number(claimed or self.placed.local_id)
-        fitting = [row for row in self.rows if pbs_text.number(row.local_id) == wanted]
-        if fitting or claimed:
-            return fitting[0] if fitting else None
-        return self.rows[0] if self.rows else None
+        return batch.chosen(self.rows, self.placed, self.records, pbs_text.number)
 
     @property
     def is_absent(self) -> bool:

@@ -17,13 +17,13 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from jobd.backend import Backend, Finding, Phase, Placed, Report, Ticket, Usage
 from jobd.backends import batch, jobscript, slurm_doctor, slurm_text, slurm_words
-from jobd.backends.batch import Programs, RecordReader, Scheduler, Unheard
+from jobd.backends.batch import LOOK_BACK, SKEW, Answer, Programs, RecordReader, Scheduler, Unheard
 from jobd.backends.jobscript import UNCLAIMED, Records
 from jobd.backends.slurm_text import Row
 from jobd.errors import Conflict, Down, Fault, Invalid, Refused, Unavailable
@@ -41,9 +41,6 @@ QUEUE_OPTIONS = {
 _WORD = r"[^\s'\"\\#]+"
 _MOST_NAMES = 500
 """Above this many, the whole table is cheaper than looking for each name in it."""
-_SKEW = 3600.0
-"""Seconds by which the clocks of the cluster and of this machine may differ."""
-_LOOK_BACK = 30 * 86400.0
 _ACCOUNTS_LAG = 120.0
 """Seconds for which a job's end, once its script has written it down, waits for the accounts to tell how."""
 _OF_THE_SCHEDULER = re.compile(r"(SLURM|SLURMD|SBATCH|SQUEUE|SACCT|SCANCEL|SCONTROL)_.*")
@@ -84,11 +81,11 @@ class SlurmBackend(Backend):
             raise
         if ran := jobscript.ran_before(said):
             local_id, name = ran
-            return self._placed(ticket, local_id, began - _LOOK_BACK, name)
+            return batch.placed(ticket, local_id, began - LOOK_BACK, name)
         local_id = slurm_text.submitted(said) or ""
         if not local_id:
             raise Unavailable(f"sbatch took it and named no job: {said[:200]!r}")
-        return self._placed(ticket, local_id, began)
+        return batch.placed(ticket, local_id, began)
 
     def _arguments(self, ticket: Ticket) -> list[str]:
         """What no directive in the script can change."""
@@ -106,34 +103,28 @@ class SlurmBackend(Backend):
             *self._cluster,
         ]
 
-    def _placed(self, ticket: Ticket, local_id: str, submitted: float, name: str = "") -> Placed:
-        handle = {"name": name} if name and name != ticket.tag else {}
-        return Placed(local_id, ticket.tag, ticket.user, submitted, handle, workspace=ticket.workspace)
-
     def find(self, ticket: Ticket) -> Placed | None:
         """In squeue, in the script's records, and in accounting where there is one."""
-        since = time.time() - _LOOK_BACK
-        sought = self._placed(ticket, "", since)
-        rows = _of(self._squeue([ticket.tag]), sought)
+        since = time.time() - LOOK_BACK
+        sought = batch.placed(ticket, "", since)
+        rows = Answer(self._squeue([ticket.tag])).of(sought)
         if rows:
-            return self._placed(ticket, rows[0].local_id, rows[0].submitted or since)
+            return batch.placed(ticket, rows[0].local_id, rows[0].submitted or since)
         known = self._records.read([sought])[ticket.tag]
         if known is None:
             raise Unavailable(f"{ticket.workspace} cannot be read as {ticket.user}")
         if known.local_id:
-            return self._placed(ticket, known.local_id, known.started or since)
-        rows = _of(self._sacct([ticket.tag], since), sought)
-        return self._placed(ticket, rows[0].local_id, rows[0].submitted or since) if rows else None
+            return batch.placed(ticket, known.local_id, known.started or since)
+        rows = Answer(self._sacct([ticket.tag], since)).of(sought)
+        return batch.placed(ticket, rows[0].local_id, rows[0].submitted or since) if rows else None
 
     # hearing
 
     def poll(self, placed: Collection[Placed]) -> Mapping[str, Report | None]:
         if not placed:
             return {}
-        by_name: dict[str, list[Row]] = {}
-        for row in self._squeue([batch.name_of(each) for each in placed]):
-            by_name.setdefault(row.name, []).append(row)
-        seen = [_Seen(each, _of(by_name.get(batch.name_of(each), ()), each)) for each in placed]
+        told = Answer(self._squeue([batch.name_of(each) for each in placed]))
+        seen = [_Seen(each, told.of(each)) for each in placed]
         found = self._records.read(one.placed for one in seen if one.needs_records)
         for one in seen:
             one.records = found.get(one.placed.tag, Records())
@@ -147,12 +138,13 @@ class SlurmBackend(Backend):
         due = [one for one in gone if self._unheard.is_due(one.placed.tag)]
         names, since = [batch.name_of(one.placed) for one in due], min(one.placed.submitted for one in gone)
         try:
-            rows = self._sacct(names, since - _SKEW) if due else []
+            rows = self._sacct(names, since - SKEW) if due else []
         except Unavailable:
             rows = None
+        told = Answer(rows or ())
         for one in gone:
             one.unanswered = rows is None
-            one.accounts = [row for row in _of(rows or (), one.placed) if _is_settled(row)]
+            one.accounts = [row for row in told.of(one.placed) if _is_settled(row)]
             one.may_be_accounted = self._accounting is not False
             self._unheard.note(one.placed.tag, one in due and rows is not None and not one.accounts)
 
@@ -265,18 +257,6 @@ def _log(path: str) -> str:
 # ---- what comes back
 
 
-def _of(rows: Iterable[Row], placed: Placed) -> list[Row]:
-    """Those that are this very job: its name, its owner, not from before it was handed over (T3). More than
-    one: it was handed over twice, and the claim says which one runs."""
-    return [
-        row
-        for row in rows
-        if row.name == batch.name_of(placed)
-        and row.owner == placed.owner
-        and (row.submitted is None or row.submitted >= placed.submitted - _SKEW)
-    ]
-
-
 def _is_settled(row: Row) -> bool:
     """Is it over for accounting, and known how? After an outage of the database a failed job is first shown
     with neither code nor end."""
@@ -331,13 +311,7 @@ class _Seen:
         return self.may_be_accounted and time.time() < (known.ended or 0.0) + _ACCOUNTS_LAG
 
     def _row(self, rows: Sequence[Row]) -> Row | None:
-        """That of the submission which has the claim; as long as none has, of the one that we know of."""
-        claimed = self.records.local_id if self.records else None
-        wanted = claimed or self.placed.local_id
-        fitting = [row for row in rows if row.local_id == wanted]
-        if fitting or claimed:
-            return fitting[0] if fitting else None
-        return rows[0] if rows else None
+        return batch.chosen(rows, self.placed, self.records)
 
     def _ended(self, row: Row, source: str) -> Report:
         known = self.records or Records()
