@@ -37,7 +37,7 @@ class Clumsy(Backend):
             raise Refused("no such partition: moon")
         if self._mood("down"):
             raise Unavailable("cannot reach the controller")
-        while self._mood("hangs"):
+        while self._mood("hangs") or self._mood(f"submit hangs for {ticket.user}"):
             time.sleep(0.05)
         if self._mood("loses"):
             raise Unavailable("no answer")
@@ -52,6 +52,8 @@ class Clumsy(Backend):
         self._called("find")
         if self._mood("finds badly"):
             raise TypeError("a bug in the backend")
+        while self._mood(f"find hangs for {ticket.user}"):
+            time.sleep(0.05)
         if self._mood("down") or self._mood("takes and denies"):
             raise Unavailable("cannot reach the controller")
         return self._placed(ticket.tag, ticket.user) if self._job(ticket.tag).exists() else None

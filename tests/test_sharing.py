@@ -16,6 +16,7 @@ from jobd.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable
 from jobd.verbs.desk import Caller
 from jobd.verbs.drain import _manage
 from tests import past
+from tests.clumsy import System as Clumsy
 from tests.daemon import RunningDaemon, until
 from tests.people import SystemDaemon, machine, needs_people
 from tests.talk import ask
@@ -141,6 +142,26 @@ def test_alices_many_do_not_keep_bobs_one_waiting_and_bob_drains_nothing() -> No
 
 
 # ---- GPUs
+
+
+@needs_people
+@pytest.mark.parametrize(("verb", "moods"), [("submit", []), ("find", ["loses"])])
+def test_alices_home_that_hangs_keeps_bobs_jobs_from_no_system(verb: str, moods: list[str]) -> None:
+    with machine() as lab:
+        system = Clumsy(lab.directory("system"))
+        with SystemDaemon(lab, system.configuration(concurrency=4)) as daemon:
+            hangs = f"{verb} hangs for alice"
+            system.is_in_mood(hangs, *moods)
+            hers = [daemon.submit_as(lab.alice, "x")["id"] for _ in range(6)]
+            until(lambda: system.calls(verb) == 2, what="as many hang as may")
+            system.is_in_mood(hangs)
+            for job_id in [daemon.submit_as(lab.bob, "x")["id"] for _ in range(3)]:
+                daemon.in_status(job_id, "QUEUED")
+            assert {daemon.client().show(job_id)["status"] for job_id in hers} == {"SUBMITTING"}
+            assert system.calls(verb) == (2 if moods else 5)
+            system.is_in_mood()
+            for job_id in hers:
+                daemon.in_status(job_id, "QUEUED")
 
 
 def test_gpus_are_handed_out_once_and_the_others_are_not_seen(short_dir: Path) -> None:

@@ -44,7 +44,7 @@ def take_up(lane: Lane, job: Job) -> None:
 
 async def _hand_over(lane: Lane, job: Job) -> None:
     try:
-        async with lane.submitting:
+        async with lane.submitting.submit(job.owner):
             placed = await lane.ask(_submit, lane, job)
     except Refused as refusal:
         await _refuse(lane, job, str(refusal))
@@ -84,7 +84,8 @@ async def _find(lane: Lane, order: Ticket) -> Placed | None:
     clean, pause = 0, _BETWEEN_LOOKS
     while True:
         try:
-            placed = await lane.ask(lane.backend.find, order)
+            async with lane.submitting.look(order.user):
+                placed = await lane.ask(lane.backend.find, order)
         except Down:
             continue  # the next call waits until there is reason to try again
         except Exception as trouble:  # a backend's bug is no answer either

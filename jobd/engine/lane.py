@@ -11,8 +11,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from jobd.backend import Backend
@@ -51,6 +53,27 @@ class Wanted:
         return tags
 
 
+class Places:
+    """Which calls may take a thread for handing over: with many jobs to hand over, there is still one for the
+    rest; with many of a person whose home does not answer, there is still one for the others' jobs."""
+
+    def __init__(self, threads: int) -> None:
+        self._all = asyncio.Semaphore(max(1, threads - 1))
+        self._of: defaultdict[str, asyncio.Semaphore] = defaultdict(
+            lambda: asyncio.Semaphore(max(1, threads - 2))
+        )
+
+    def look(self, owner: str) -> asyncio.Semaphore:
+        """Held by a look whether a job of that person's was taken."""
+        return self._of[owner]
+
+    @asynccontextmanager
+    async def submit(self, owner: str) -> AsyncIterator[None]:
+        """Held by a call that hands a job of that person's over."""
+        async with self._of[owner], self._all:
+            yield
+
+
 class Lane:
     def __init__(
         self,
@@ -77,7 +100,6 @@ class Lane:
         self.handing: set[str] = set()
         """Tags that are being handed over."""
         self.submitting = self._make_submitting()
-        """Held by calls that hand over: with many jobs to hand over, there is still a thread for the rest."""
         self.admitting = asyncio.Lock()
         """Held from the choice of jobs until their tags are in `handing`."""
         self.past = Past()
@@ -126,8 +148,8 @@ class Lane:
     def _make_threads(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(self.system.concurrency, thread_name_prefix=f"lane-{self.system.id}")
 
-    def _make_submitting(self) -> asyncio.Semaphore:
-        return asyncio.Semaphore(max(1, self.system.concurrency - 1))
+    def _make_submitting(self) -> Places:
+        return Places(self.system.concurrency)
 
     def heard(self, tag: str) -> None:
         """There is something new to see of that attempt; while it is being handed over, that waits."""
