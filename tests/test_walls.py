@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -151,6 +152,13 @@ def test_the_wheel_names_every_package():
         named = set(tomllib.load(file)["tool"]["setuptools"]["packages"])
     there = {".".join(path.relative_to(ROOT).parent.parts) for path in (ROOT / "jobd").rglob("__init__.py")}
     assert named == there | {"jobd.backends"}
+
+
+@pytest.mark.parametrize("room", ["store", "engine"])
+def test_a_room_that_lists_its_files_lists_all_of_them(room):
+    directory = ROOT / "jobd" / room
+    listed = set(re.findall(r"^ *(\w+\.py) ", (directory / "__init__.py").read_text(), re.MULTILINE))
+    assert listed == {path.name for path in directory.glob("*.py")} - {"__init__.py"}
 
 
 @pytest.mark.parametrize("module", ["jobd.cli", "jobd.client"])

@@ -20,7 +20,13 @@ _HOLDING = "status IN ('SUBMITTING', 'QUEUED', 'RUNNING')"
 _WAITING = "status IN ('PENDING', 'STAGED')"
 """The same with the index job_line."""
 LARGEST = 2**63 - 1
-_AT_SYSTEM = f"status IN ({', '.join(repr(str(status)) for status in sorted(AT_SYSTEM))})"
+
+
+def _among(statuses: Collection[Status]) -> str:
+    return f"status IN ({', '.join(repr(str(status)) for status in sorted(statuses))})"
+
+
+_AT_SYSTEM = _among(AT_SYSTEM)
 
 
 def _marks(values: Collection[Any]) -> str:
@@ -128,8 +134,7 @@ def owners_of_inputs(sql: sqlite3.Connection, system: str) -> set[str]:
     return {owner for (owner,) in sql.execute(statement, (system,))}
 
 
-_OVER = ", ".join(repr(str(status)) for status in sorted(TERMINAL))
-_PURGEABLE = f"hidden = 1 AND purged IS NULL AND status IN ({_OVER})"
+_PURGEABLE = f"hidden = 1 AND purged IS NULL AND {_among(TERMINAL)}"
 
 
 def to_purge(sql: sqlite3.Connection, before: float, limit: int) -> list[Job]:
@@ -167,19 +172,17 @@ def kept(sql: sqlite3.Connection, system: str, ended_before: float, limit: int) 
 
 def active(sql: sqlite3.Connection) -> dict[str, int]:
     """How many jobs that are not over each system has."""
-    words = ", ".join(f"'{status}'" for status in sorted(ACTIVE))
-    return dict(
-        sql.execute(f"SELECT system, count(*) FROM job WHERE status IN ({words}) GROUP BY system").fetchall()
-    )
+    statement = f"SELECT system, count(*) FROM job WHERE {_among(ACTIVE)} GROUP BY system"
+    return dict(sql.execute(statement).fetchall())
 
 
 def active_of(sql: sqlite3.Connection, owner: str) -> int:
     """How many jobs of that user are not over."""
     statement = (
         "SELECT count(*) FROM job WHERE owner = ? AND hidden IN (0, 1)"  # as the index has it
-        f" AND status IN ({_marks(ACTIVE)})"
+        f" AND {_among(ACTIVE)}"
     )
-    (number,) = sql.execute(statement, (owner, *ACTIVE)).fetchone()
+    (number,) = sql.execute(statement, (owner,)).fetchone()
     return int(number)
 
 
@@ -239,11 +242,8 @@ def request_key(sql: sqlite3.Connection, owner: str, key: str) -> tuple[str, lis
 
 def active_by_status(sql: sqlite3.Connection) -> list[tuple[str, str, int]]:
     """(system, status, how many) of the jobs that are not over."""
-    return sql.execute(
-        "SELECT system, status, count(*) FROM job"
-        f" WHERE status IN ({_marks(ACTIVE)}) GROUP BY status, system",
-        tuple(ACTIVE),
-    ).fetchall()
+    statement = f"SELECT system, status, count(*) FROM job WHERE {_among(ACTIVE)} GROUP BY status, system"
+    return sql.execute(statement).fetchall()
 
 
 def stored(sql: sqlite3.Connection) -> int:
