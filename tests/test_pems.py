@@ -32,7 +32,7 @@ from jobd.store.pems import Pem, Right
 from jobd.verbs import share
 from jobd.verbs.desk import Caller, Desk
 from tests.daemon import RunningDaemon, until
-from tests.people import ADMINS, LAB, Machine, SystemDaemon, User, machine, needs_people
+from tests.people import ADMINS, LAB, Machine, SystemDaemon, User, daemon_with, machine, needs_people
 from tests.stores import add
 from tests.talk import Reply, ask
 from tests.test_store import with_store
@@ -53,10 +53,7 @@ def lab() -> Iterator[Machine]:
         yield made
 
 
-@pytest.fixture(scope="module")
-def daemon(lab: Machine) -> Iterator[SystemDaemon]:
-    with SystemDaemon(lab, CONFIG) as running:
-        yield running
+daemon = daemon_with(CONFIG)
 
 
 # ---- the matrix
