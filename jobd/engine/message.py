@@ -10,6 +10,7 @@ from typing import Any
 
 from jobd import macros
 from jobd.courier.courier import Message
+from jobd.status import Condition
 from jobd.store.outbox import Due
 from jobd.units import format_moment, format_run_time
 
@@ -50,7 +51,7 @@ def values(delivery: Due, public_url: str) -> dict[str, str]:
         "JOB_ARCHIVE_PATH": facts["archive_path"],
         "JOB_CONDITION": facts["condition"],
         "JOB_END_TIME": _moment(facts["ended"]),
-        "JOB_ERROR": facts["reason"],
+        "JOB_ERROR": _why(facts),
         "JOB_EXIT_CODE": facts["exit_code"],
         "JOB_ID": facts["id"],
         "JOB_LOCAL_ID": facts["local_id"],
@@ -121,7 +122,22 @@ def _words(together: Sequence[Due], public_url: str) -> str:
 def _line(delivery: Due) -> str:
     facts = delivery.facts
     words = f"{format_moment(delivery.created)}  {delivery.event:<10} {facts['id']}"
-    return f"{words}  {facts['reason']}" if facts["reason"] else words
+    return f"{words}  {_why(facts)}".rstrip()
+
+
+def _why(facts: Mapping[str, Any]) -> str:
+    """It waits, or did not end well. (Where nothing but the program's own end is to be told, no reason is on
+    record.)"""
+    condition = facts["condition"]
+    if facts["reason"] or condition in (None, Condition.NORMAL):
+        return str(facts["reason"])
+    if condition == Condition.SIGNAL:
+        return f"ended by signal {facts['signal']}"
+    return f"exit code {facts['exit_code']}" if condition == Condition.EXIT_CODE else _words_of(condition)
+
+
+def _words_of(condition: str) -> str:
+    return condition.replace("_", " ").lower()
 
 
 def _words_of_one(delivery: Due, public_url: str) -> str:

@@ -30,7 +30,7 @@ from jobd.errors import Fault, Invalid
 from jobd.model import Model, Whole, Wrong, faults
 from jobd.status import KNOWN_WORDS, TERMINAL, Condition
 from jobd.store.notifications import Wanted
-from jobd.targets import Allow
+from jobd.targets import MAILBOX, Allow
 from jobd.units import BadUnit, parse_duration, shown
 
 MOST = 100
@@ -47,7 +47,9 @@ _LONGEST_PAUSE = 86400
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://.+")
 _NEVER = frozenset({"file", "ftp", "unix", "data", "javascript"})
 """Schemes that everybody knows and that tell nobody anything."""
-_MAIL = re.compile(r"(?:mailto:)?([A-Za-z0-9.!#$&'*+/=^_`{|}~-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*)")
+_WHO = re.compile(r"[^/]*(?://[^/?#]*)?")
+"""All of an address that chooses who is asked."""
+_MAIL = re.compile(f"(?:mailto:)?({MAILBOX})")
 
 
 def _event(value: str) -> str:
@@ -65,6 +67,8 @@ def _target(value: str) -> str:
     if len(value) > _LONGEST or not re.fullmatch("[!-~]+", value):
         problem = f"{shown(value)} is no address"
         raise Wrong(problem, f"{_TARGET}; at most {_LONGEST} characters, other than ASCII's escaped by %")
+    if "${" in _WHO.match(value)[0]:  # type: ignore[index]
+        raise Wrong(f"a macro must not choose who is told: {shown(value)}", "it behind the host, or none")
     if mail := _MAIL.fullmatch(value):
         return f"mailto:{mail[1]}"
     scheme = _SCHEME.fullmatch(value)
@@ -88,8 +92,6 @@ def _by_apprise(value: str, scheme: str) -> str:
     if not has_apprise():
         problem = f"nothing can be delivered to {shown(value)}"
         raise Wrong(problem, f"{_TARGET}; {scheme}: needs jobd-daemon[apprise] to be installed")
-    if "$" in urlsplit(value).netloc:
-        raise Wrong(f"a macro must not choose who is told: {shown(value)}", "it behind the host")
     return value
 
 
