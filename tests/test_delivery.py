@@ -142,6 +142,25 @@ def test_macros_are_escaped_for_where_they_stand(served: RunningDaemon, hook: Re
     )
 
 
+@pytest.mark.parametrize(
+    ("script", "limit", "words"),
+    [
+        ("exit 0", None, ""),
+        ("exit 3", None, "exit code 3"),
+        ("kill -9 $$", None, "ended by signal 9"),
+        ("sleep 60", "00:00:01", "its time limit of 1 s was over"),
+    ],
+)
+def test_what_went_wrong_is_told_in_words(
+    served: RunningDaemon, hook: Receiver, script: str, limit: str | None, words: str
+) -> None:
+    wishes = [to(hook.url(), event, body="<${JOB_ERROR}>") for event in ("FINISHED", "FAILED")]
+    more = {"maxRunTime": limit} if limit else {}
+    served.run("sh", "-c", script, notifications=wishes, **more)
+    until(lambda: hook.taken)
+    assert hook.taken[0].body.decode() == f"<{words}>"
+
+
 def test_a_command_has_the_macros_in_its_environment_and_the_message_on_its_input(
     served: RunningDaemon, tmp_path: Path
 ) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobd.api import wire
@@ -119,6 +119,7 @@ anything = st.recursive(
 fields = st.sampled_from(["event", "url", "command", "persistent", "policy", "x"])
 
 
+@settings(deadline=None)
 @given(st.dictionaries(fields, anything | st.sampled_from(["*", HOOK])))
 def test_anything_is_a_notification_or_says_what_is_wrong(body: dict[str, Any]) -> None:
     with contextlib.suppress(Invalid):

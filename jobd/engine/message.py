@@ -126,18 +126,15 @@ def _line(delivery: Due) -> str:
 
 
 def _why(facts: Mapping[str, Any]) -> str:
-    """It waits, or did not end well. (Where nothing but the program's own end is to be told, no reason is on
-    record.)"""
+    """Why it waits or how it ended. (Of a program that ended by itself there is no reason on record.)"""
     condition = facts["condition"]
     if facts["reason"] or condition in (None, Condition.NORMAL):
         return str(facts["reason"])
     if condition == Condition.SIGNAL:
         return f"ended by signal {facts['signal']}"
-    return f"exit code {facts['exit_code']}" if condition == Condition.EXIT_CODE else _words_of(condition)
-
-
-def _words_of(condition: str) -> str:
-    return condition.replace("_", " ").lower()
+    if condition == Condition.EXIT_CODE:
+        return f"exit code {facts['exit_code']}"
+    return str(condition).replace("_", " ").lower()
 
 
 def _words_of_one(delivery: Due, public_url: str) -> str:
