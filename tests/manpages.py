@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from jobd import daemon
+from jobd import daemon, macros
 from jobd.cli import ALIASES, VERBS, exit, ids, parser_of
 
 ROOT = Path(__file__).parent.parent
@@ -64,6 +64,15 @@ def _block(block: str) -> str:
 def _term(entry: str) -> str:
     term, _, meaning = entry.partition(" :: ")
     return f".TP\n.B {plain(term)}\n{marked(re.sub(chr(10) + ' *', chr(10), meaning))}"
+
+
+def macro_terms() -> str:
+    """What each stands for; first those of which that is plain."""
+    clear = ", ".join(name for name, meaning in macros.NAMES.items() if not meaning)
+    terms = [
+        f"{name} :: {meaning[:1].upper()}{meaning[1:]}." for name, meaning in macros.NAMES.items() if meaning
+    ]
+    return "\n".join([f"{clear} :: As they say.", *terms])
 
 
 # ---- from a parser
@@ -171,7 +180,27 @@ port of this machine: whoever connects is you, and to a port everybody may.
   jobctl -H $XDG_RUNTIME_DIR/lab.sock list
 """
 
-_AFTER_JOBCTL = """\
+_AFTER_JOBCTL = f"""\
+# NOTIFICATIONS
+
+What is to be told of a job is on disk with what it tells of, and is delivered at least once; to one receiver
+in the order of what happened to the job. What fails is tried again after 5, 10, 20 .. seconds, 8 times unless
+`--retry` says otherwise. Then it stays among `jobctl deliveries --failed` for as long as notifications.keep
+in jobd.yaml(5) says; with saveOnFailure in the notification's policy, until somebody drops it.
+
+A web address gets a POST with an object of JSON, or what `--body` says; it may have macros behind the host.
+Any code from 200 to 299 is a delivery; a redirection is not followed. webhook-id, webhook-timestamp and
+webhook-signature are headers as Standard Webhooks has them, for the key that `jobctl notifications --key`
+prints. The id stays the same when a delivery is tried again.
+
+A command is run without a shell, as you, in /, with a login's HOME, USER, LOGNAME, SHELL and PATH, the macros
+as variables of its environment, and the object of JSON on its standard input. It has 30 seconds; it has taken
+what it was told if its exit code is 0.
+
+The macros, `${{JOB_ID}}` and so on:
+
+{macro_terms()}
+
 # ENVIRONMENT
 
 JOBD_HOST :: The daemon, as for `-H`.

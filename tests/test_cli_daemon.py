@@ -295,6 +295,53 @@ def test_list_in_a_terminal_fits(shared: RunningDaemon) -> None:
         assert "…" in shown
 
 
+def test_what_is_said_of_notifications_fits_a_terminal_and_short_ids_do(shared: RunningDaemon) -> None:
+    url = f"http://127.0.0.1:9/{'x' * 100}"
+    wish = {"event": "FINISHED", "url": url, "policy": {"retryStrategy": "NONE"}}
+    job_id = shared.run("true", notifications=[wish, {**wish, "event": "*"}])["id"]
+    until(lambda: len(shared.client().deliveries(job_id, "FAILED")) == 2)
+    ids = {}
+    for verb in ("notifications", "deliveries"):
+        shown = in_terminal(shared, verb, job_id, "--color", "never", columns=80).splitlines()
+        assert len(shown) == 3
+        assert max(map(len, shown)) <= 80
+        ids[verb] = shown[1].split()[0]
+        assert len(ids[verb]) == 8
+    asked = ("notifications", "--attempts", ids["notifications"], "--color", "never")
+    tries = in_terminal(shared, *asked, columns=80).splitlines()
+    assert "failed" in tries[1]
+    assert max(map(len, tries)) <= 80
+    assert shared.jobctl("deliveries", "--retry", ids["deliveries"]).returncode == 0
+    assert shared.jobctl("deliveries", "--drop", ids["deliveries"]).returncode == 0
+    gone = shared.jobctl("deliveries", "--drop", ids["deliveries"])
+    assert (gone.returncode, "begins with" in gone.stderr) == (66, True)
+    slip = shared.jobctl("notifications", "--remove", ids["notifications"][:3])
+    assert (slip.returncode, "too short" in slip.stderr) == (2, True)
+    assert shared.jobctl("notifications", "--remove", ids["notifications"]).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--to", "foo"], ["--to: nothing can be delivered"]),
+        (["--to", "a@lab", "--digest", "3d", "--retry", "-1"], ["--retry: -1", '--digest: "3d"']),
+        (["--to", "a@lab", "--on", "FINISHT,LOSTT"], ['--on: there is no event "FINISHT"', "--on: "]),
+        (["--to", "a@lab", "--on", ""], ["--on: it names no event"]),
+        (["--to", "a@lab", "--", "ls"], ["it says both"]),
+        ([], ["say where to"]),
+    ],
+)
+def test_a_mistaken_notification_is_told_once_with_the_option(
+    shared: RunningDaemon, words: list[str], told: list[str]
+) -> None:
+    job_id = submitted(shared, "--", "true")
+    done = shared.jobctl("notify", job_id, *words)
+    lines = done.stderr.splitlines()
+    assert done.returncode == 2
+    assert len(lines) == len(told)
+    assert all(line.startswith(f"jobctl: {start}") for line, start in zip(lines, told, strict=True)), lines
+
+
 def test_list_without_jobs_tells_what_to_do(daemon: RunningDaemon) -> None:
     assert "jobctl run" in in_terminal(daemon)
     done = daemon.jobctl()

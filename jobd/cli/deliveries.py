@@ -16,14 +16,19 @@ if TYPE_CHECKING:
 
 LIMIT = 50
 COLUMNS = (
-    Column("ID"), Column("JOB"), Column("EVENT"), Column("STATUS"), Column("TRIES"), Column("TO"),
-    Column("CAME OF IT", flexible=True),
+    Column("ID"), Column("JOB"), Column("EVENT"), Column("STATUS"), Column("TRIES"),
+    Column("TO", flexible=True), Column("CAME OF IT", flexible=True),
 )  # fmt: skip
 
 
 def arguments(parser: Parser, verb: str) -> None:
     add = parser.add_argument
-    add("job", metavar="JOB", nargs="?", help=f"{ids.HELP} (default: all of yours)")
+    add(
+        "job",
+        metavar="JOB",
+        nargs="?",
+        help="those about this job alone (default: all of yours; as an admin, everybody's)",
+    )
     state = parser.add_mutually_exclusive_group()
     state.add_argument("--failed", action="store_true", help="those that could not be delivered")
     state.add_argument("--open", action="store_true", help="those that are still to be delivered")
@@ -38,14 +43,22 @@ def arguments(parser: Parser, verb: str) -> None:
 def main(session: Session, verb: str) -> int:
     client, options = session.client(), session.options
     if options.drop:
-        _print(session, [client.drop_delivery(one) for one in options.drop])
+        _print(session, [client.drop_delivery(one) for one in _meant(session, options.drop)])
         return exit.OK
     if options.retry:
-        wanted = [row["id"] for row in _found(session, None)] if options.retry == ["all"] else options.retry
+        every = options.retry == ["all"]
+        wanted = [row["id"] for row in _found(session, None)] if every else _meant(session, options.retry)
         _print(session, [client.retry_delivery(one) for one in wanted])
         return exit.OK
     _print(session, _found(session, options.limit))
     return exit.OK
+
+
+def _meant(session: Session, words: list[str]) -> list[str]:
+    def known() -> list[str]:
+        return [row["id"] for row in session.client().deliveries()]
+
+    return [ids.one_of(word, known, "delivery") for word in words]
 
 
 def _found(session: Session, limit: int | None) -> list[dict[str, Any]]:
@@ -57,14 +70,7 @@ def _found(session: Session, limit: int | None) -> list[dict[str, Any]]:
 
 
 def _print(session: Session, rows: list[dict[str, Any]]) -> None:
-    if session.options.json:
-        for row in rows:
-            session.json(row)
-    elif session.options.quiet:
-        for row in rows:
-            session.out(str(row["id"]))
-    else:
-        session.table(COLUMNS, map(_row, rows))
+    session.rows(COLUMNS, rows, _row, ("id", "associatedUuid"))
 
 
 def _row(row: dict[str, Any]) -> list[str]:

@@ -18,13 +18,15 @@ from jobd.errors import Invalid, NotFound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from jobd.client import Client
 
 HELP = "an id or the beginning of one, a name, `last`, or - to read them from standard input"
 WHOLE = 40
 """Characters of an id."""
+_WHOLE_UUID = 36
+"""Of one that has no ending."""
 _ID = frozenset("0123456789abcdef-")
 _SHOWN = 5
 SAFE = 4
@@ -97,6 +99,21 @@ def _several(found: dict[str, str]) -> str:
 
 def _visible(hidden: bool) -> dict[str, str]:
     return {"visible": "false"} if hidden else {}
+
+
+def one_of(word: str, known: Callable[[], Iterable[str]], what: str) -> str:
+    """The id, of something else than a job, that is meant by it or by its beginning. Raises NotFound; Invalid
+    when several are."""
+    if len(word) >= _WHOLE_UUID:
+        return word
+    if len(word) < SAFE:
+        raise Invalid(f"{word!r} is too short for an id's beginning (expected at least {SAFE} characters)")
+    found = [one for one in known() if one.startswith(word)]
+    if not found:
+        raise NotFound(f"no {what} has an id that begins with {word}")
+    if len(found) > 1:
+        raise Invalid(f"{word} is the beginning of {len(found)} ids: give more of the id")
+    return found[0]
 
 
 def shortest(ids: Iterable[str], least: int = 8) -> int:

@@ -12,7 +12,8 @@ from jobd.cli import exit, ids
 from jobd.cli.columns import word
 from jobd.cli.parser import Parser, jobs
 from jobd.cli.table import Column
-from jobd.errors import Invalid
+from jobd.cli.text import local_time
+from jobd.errors import Fault, Invalid
 from jobd.status import TERMINAL
 
 TYPE_CHECKING = False
@@ -23,6 +24,14 @@ if TYPE_CHECKING:
     from jobd.cli.session import Session
 
 TEST = "test"
+OPTIONS = {
+    "event": "--on",
+    "url": "--to",
+    "body": "--body",
+    "digest": "--digest",
+    "policy.retryLimit": "--retry",
+}
+"""By the fields of a notification."""
 COLUMNS = (
     Column("ID"), Column("EVENT"), Column("TO", flexible=True), Column("HOW OFTEN"), Column("STATUS"),
     Column("TRIES"),
@@ -51,11 +60,11 @@ def arguments(parser: Parser, verb: str) -> None:
 
 def _arguments_of_notify(parser: Parser) -> None:
     parser.usage = "jobctl notify (JOB .. | test) [--on EVENT,..] (--to TO | -- COMMAND ..)"
-    parser.epilog = (
-        "`jobctl notify test` tells of no job, at once, and says what came of it. Within --to and --body"
-        " ${JOB_NAME}, ${JOB_STATUS} and the like stand for what they say; a command has them as variables of"
-        " its environment, and the whole message on standard input."
-    )
+    parser.epilog = """\
+`jobctl notify test` tells of no job, at once, and says what came of it.
+Within --to and --body ${JOB_NAME}, ${JOB_STATUS} and the like stand for what
+they say. A command has them as variables of its environment, and the whole
+message on standard input; it runs as you, in /, for 30 seconds at most."""
     jobs(parser)
     add = parser.add_argument
     add(
@@ -73,7 +82,11 @@ def _arguments_of_notify(parser: Parser) -> None:
     add(
         "--body", metavar="TEXT", help="what to say, instead of the usual; an object of JSON's is sent as one"
     )
-    add("--digest", metavar="TIME", help="one mail for what happens to jobs of one name within 10m, 1h ..")
+    add(
+        "--digest",
+        metavar="TIME",
+        help="one mail for what happens to jobs of one name within this time (10m, 1h)",
+    )
     add(
         "--retry",
         metavar="N",
@@ -91,19 +104,35 @@ def main(session: Session, verb: str) -> int:
 def _notify(session: Session) -> int:
     options = session.options
     events = [event for event in options.on.split(",") if event.strip()]
+    if not events:
+        raise Invalid(Fault("--on", "it names no event", "statuses, conditions, or *"))
     wish = {**_target(options), "persistent": options.persistent, "digest": options.digest}
     if options.retry is not None:
         wish["policy"] = {"retryStrategy": "EXPONENTIAL", "retryLimit": options.retry}
 
     def one(job_id: str) -> None:
-        _print(session, session.client().notify(job_id, events, doubt=session.say, **wish))
+        try:
+            _print(session, session.client().notify(job_id, events, doubt=session.say, **wish))
+        except Invalid as error:
+            raise _by_option(error) from None
 
     return session.each(options.jobs, one)
 
 
+def _by_option(error: Invalid) -> Invalid:
+    """One notification is made for each event: what is wrong with all of them is told once."""
+    faults = [
+        Fault(OPTIONS.get(name, name), fault.problem, fault.expected)
+        for fault in error.faults
+        for name in [fault.field.lstrip("0123456789").removeprefix(".")]
+    ]
+    return Invalid(*dict.fromkeys(faults))
+
+
 def _target(options: Namespace) -> dict[str, Any]:
     if bool(options.to) == bool(options.program):
-        raise Invalid("say where to (expected --to URL, or -- and a command)")
+        problem = "it says both where to and a command" if options.to else "say where to"
+        raise Invalid(f"{problem} (expected --to ADDRESS, or -- and a command)")
     return {"url": options.to, "command": options.program, "body": _body(options.body)}
 
 
@@ -119,7 +148,10 @@ def _body(text: str | None) -> object:
 
 
 def _test(session: Session) -> int:
-    came = session.client().test_notification(**_target(session.options))
+    try:
+        came = session.client().test_notification(**_target(session.options))
+    except Invalid as error:
+        raise _by_option(error) from None
     if session.options.json:
         session.json(came)
     else:
@@ -133,23 +165,24 @@ def _notifications(session: Session) -> int:
     if options.key:
         session.out(client.notification_key())
     elif options.attempts:
-        _print_attempts(session, client.attempts(options.attempts))
+        (one,) = _meant(session, [options.attempts])
+        session.rows(ATTEMPTS, client.attempts(one), _row_of_attempt)
     elif options.remove:
-        _print(session, [client.unsubscribe(one) for one in options.remove])
+        _print(session, [client.unsubscribe(one) for one in _meant(session, options.remove)])
     else:
         return session.each([options.job], lambda job_id: _print(session, client.notifications(job_id)))
     return exit.OK
 
 
+def _meant(session: Session, words: list[str]) -> list[str]:
+    def known() -> list[str]:
+        return [row["id"] for row in session.client().notifications()]
+
+    return [ids.one_of(word, known, "notification") for word in words]
+
+
 def _print(session: Session, rows: list[dict[str, Any]]) -> None:
-    if session.options.json:
-        for row in rows:
-            session.json(row)
-    elif session.options.quiet:
-        for row in rows:
-            session.out(str(row["id"]))
-    else:
-        session.table(COLUMNS, map(_row, rows))
+    session.rows(COLUMNS, rows, _row)
 
 
 def _row(row: dict[str, Any]) -> list[str]:
@@ -162,18 +195,6 @@ def _row(row: dict[str, Any]) -> list[str]:
     ]  # fmt: skip
 
 
-def _print_attempts(session: Session, rows: list[dict[str, Any]]) -> None:
-    if session.options.json:
-        for row in rows:
-            session.json(row)
-        return
-    session.table(
-        ATTEMPTS,
-        (
-            [
-                word(row["startTime"]), word(row["event"]), str(row["attempt"]),
-                "delivered" if row["success"] else "failed", word(row["message"]),
-            ]
-            for row in rows
-        ),
-    )  # fmt: skip
+def _row_of_attempt(row: dict[str, Any]) -> list[str]:
+    came = "delivered" if row["success"] else "failed"
+    return [local_time(row["startTime"]), word(row["event"]), str(row["attempt"]), came, word(row["message"])]

@@ -136,6 +136,24 @@ class Session:
         for line in table.lines(columns, rows, room=room, heading=heading, colour=colour):
             self.out(line)
 
+    def rows(
+        self,
+        columns: Sequence[Column],
+        rows: Sequence[dict[str, Any]],
+        show: Callable[[dict[str, Any]], Sequence[str]],
+        names: Sequence[str] = ("id",),
+    ) -> None:
+        """Other things than jobs: as JSON, by their ids, or as a table, in which ids are cut on a terminal to
+        what tells them apart. `names` are the fields that hold ids, the thing's own first."""
+        if self.options.json:
+            for row in rows:
+                self.json(row)
+        elif self.options.quiet:
+            for row in rows:
+                self.out(str(row[names[0]]))
+        else:
+            self.table(columns, map(show, _cut(rows, names) if text.is_terminal(sys.stdout) else rows))
+
     def job(self, job: dict[str, Any], note: str = "") -> None:
         """One line about a job that something was done to; its first word is the id."""
         if self.options.json:
@@ -182,6 +200,11 @@ class Session:
                 if exit.of_error(error) == exit.AWAY:
                     break
         return codes
+
+
+def _cut(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> list[dict[str, Any]]:
+    lengths = {name: ids.shortest(str(row[name]) for row in rows) for name in names}
+    return [{**row, **{name: row[name][:length] for name, length in lengths.items()}} for row in rows]
 
 
 def explain(error: BaseException) -> list[str]:

@@ -366,9 +366,10 @@ class Client:
         result: Job = self._ask("DELETE", f"/deliveries/v2/{quote(delivery_id)}")
         return result
 
-    def notifications(self, job_id: str) -> Jobs:
-        """Yours, of that job."""
-        return [*self._pages("/notifications/v2", {"associatedUuid": job_id}, None)]
+    def notifications(self, job_id: str | None = None) -> Jobs:
+        """Yours, of that job or of all."""
+        of_job = {} if job_id is None else {"associatedUuid": job_id}
+        return [*self._pages("/notifications/v2", of_job, None)]
 
     def unsubscribe(self, notification_id: str) -> Job:
         """Take a notification back."""
