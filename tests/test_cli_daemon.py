@@ -342,6 +342,22 @@ def test_a_mistaken_notification_is_told_once_with_the_option(
     assert all(line.startswith(f"jobctl: {start}") for line, start in zip(lines, told, strict=True)), lines
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--digest", "1h"], "--digest: it does not say whom to tell"),
+        (["--notify", "foo"], "--notify: nothing can be delivered"),
+        (["--notify", "foo", "--digest", "1h"], "--notify: nothing can be delivered"),
+        (["--notify", "a@lab", "--digest", "9d"], '--digest: "9d" will not do'),
+        (["--notify", "https://lab/x", "--digest", "1h"], "--digest: only mail is gathered"),
+    ],
+)
+def test_so_is_one_of_a_submission(shared: RunningDaemon, words: list[str], told: str) -> None:
+    done = shared.jobctl("submit", *words, "--", "true")
+    (line,) = done.stderr.splitlines()
+    assert (done.returncode, line.startswith(f"jobctl: {told}")) == (2, True), line
+
+
 def test_list_without_jobs_tells_what_to_do(daemon: RunningDaemon) -> None:
     assert "jobctl run" in in_terminal(daemon)
     done = daemon.jobctl()

@@ -1,5 +1,5 @@
-"""The README's walk through apps and resubmission, line by line as it stands there, by somebody who has just
-come; and what it says of the results."""
+"""The README's walks through apps and resubmission, and through notifications, line by line as they stand
+there, by somebody who has just come; and what it says of the results."""
 
 from __future__ import annotations
 
@@ -14,20 +14,22 @@ from typing import Any
 import pytest
 
 from jobd.client import Client
+from tests.daemon import until
 from tests.person import Person
+from tests.receivers import mail_server, receiver
 from tests.web import Visit, server
 
 ROOT = Path(__file__).parent.parent
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}-007")
 
 
-def steps() -> list[tuple[str, str]]:
-    """Each command of the part about apps, and what it prints."""
+def steps(first: str, end: str) -> list[tuple[str, str]]:
+    """Each command between these titles, and what it prints."""
     text = (ROOT / "README.md").read_text()
-    part = text[text.index("\n## Apps\n") : text.index("\n## Are the results valid?")]
+    part = text[text.index(f"\n## {first}\n") : text.index(f"\n## {end}\n")]
     walk = "".join(re.findall(r"^```console\n(.*?)^```$", part, re.MULTILINE | re.DOTALL))
     found = re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", walk, re.MULTILINE)
-    assert len(found) > 10
+    assert len(found) > 3
     return [(command, printed) for command, printed in found]
 
 
@@ -63,7 +65,7 @@ def masked(text: str) -> str:
 
 
 def test_the_walk_is_as_the_readme_has_it(newcomer: Newcomer) -> None:
-    for command, printed in steps():
+    for command, printed in steps("Apps", "Are the results valid?"):
         assert masked(newcomer.does(command)) == masked(printed), command
     jobs = list(newcomer.client().list({"status": "FINISHED"}, order_by="created", descending=False))
     first, unchanged, migrated = [newcomer.client().show(job["id"]) for job in jobs]
@@ -71,6 +73,42 @@ def test_the_walk_is_as_the_readme_has_it(newcomer: Newcomer) -> None:
     assert plots[0] == plots[1] != plots[2]
     assert b'fill="white"' in plots[0]
     assert b'fill="ivory"' in plots[2]
+
+
+def test_people_are_told_as_the_readme_has_it(newcomer: Newcomer) -> None:
+    home = newcomer.home
+    (home / "fit.py").write_text(
+        "import os, time\nwhile not os.path.exists('go'): time.sleep(0.05)\nexit(3)\n"
+    )
+    (home / "simulate").write_text("#!/bin/sh\n")
+    (home / "simulate").chmod(0o755)
+    (home / "runs.txt").write_text("./simulate 1\n./simulate 2\n")
+    with receiver() as hook, mail_server() as mail:
+        configure(newcomer, f"smtp: {{host: 127.0.0.1, port: {mail.port}, security: none, sender: j@lab}}")
+        here = {"https://chat.example": hook.url(""), "--digest 1h": "--digest 2s", "~/news": f"{home}/news"}
+        for command, printed in steps("Be told", "Your own daemon, and the lab's"):
+            for theirs, ours in here.items():
+                command = command.replace(theirs, ours)
+            found = newcomer.run("bash", "-c", command)
+            assert (found.returncode, found.stderr) == (0, ""), command
+            assert not printed or numberless(found.stdout) == numberless(printed), command
+        (home / "go").touch()
+        until(lambda: hook.taken and len(mail.taken) == 2)
+        assert hook.taken[0].json == {"text": "fit: exit code 3"}
+        titles = {str(one["Subject"]) for one in mail.taken}
+        assert titles == {"[jobd] fit: FAILED", "[jobd] simulate: 2 FINISHED"}
+        news = home / "news"
+        until(lambda: news.exists() and news.read_text().endswith("fit FAILED\n"))
+
+
+def configure(newcomer: Newcomer, notifications: str) -> None:
+    directory = newcomer.home / ".config/jobd"
+    directory.mkdir(parents=True)
+    (directory / "jobd.yaml").write_text(f"notifications: {{{notifications}}}\n")
+
+
+def numberless(text: str) -> str:
+    return re.sub(r"\d+", "0", text)
 
 
 STRICT = {"ignoreInputConflicts": False}

@@ -14,6 +14,7 @@ import sys
 
 from jobd.client.client import default_name, here, is_text, sendable, umask
 from jobd.errors import Fault, Invalid
+from jobd.status import TERMINAL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,6 +62,9 @@ def arguments(parser: Parser) -> None:
     add("-d", "--directory", metavar="DIR", help="where it runs (default: here; by ssh, one of its own)")
     add("--stdin", metavar="FILE", help="its standard input (default: none)")
     add("--notify", metavar="TO", help="tell this web or mail address how it ended")
+    add(
+        "--digest", metavar="TIME", help="in one mail for all of its name that end within this time (10m, 1h)"
+    )
     add(
         "-e",
         "--env",
@@ -166,9 +170,17 @@ def fields(options: Namespace) -> Request:
     found = {field: value for field, value in given.items() if value is not None}
     if "directory" in found:
         found["directory"] = absolute(found["directory"])
+    if options.digest is not None:
+        found["notifications"] = _gathered(options.notify, options.digest)
     if "memoryPerNode" in found and found["memoryPerNode"].replace(".", "", 1).isdecimal():
         found["memoryPerNode"] = float(found["memoryPerNode"])
     return found
+
+
+def _gathered(to: str | None, digest: str) -> list[Request]:
+    if to is None:
+        raise Invalid(Fault("--digest", "it does not say whom to tell", "--notify too, with a mail address"))
+    return [{"event": event, "url": to, "digest": digest} for event in sorted(TERMINAL)]
 
 
 def absolute(path: str) -> str:
@@ -277,12 +289,13 @@ def with_options(error: Invalid, options: Namespace) -> Invalid:
     names = {
         field: f"--{option}" for option, field in OPTIONS.items() if getattr(options, option) is not None
     }
-    return Invalid(
-        *(Fault(_option(fault.field, names), fault.problem, fault.expected) for fault in error.faults)
-    )
+    faults = [Fault(_option(fault.field, names), fault.problem, fault.expected) for fault in error.faults]
+    return Invalid(*dict.fromkeys(faults))
 
 
 def _option(field: str, names: dict[str, str]) -> str:
     part, _, name = field.partition(".")
+    if part in names and part == "notifications":
+        return "--digest" if name.endswith(".digest") else "--notify"
     option = {"inputs": "--input", "parameters": "--param"}.get(part)
     return f"{option} {name}" if option and name else names.get(field, field)

@@ -116,7 +116,7 @@ def _words(together: Sequence[Due], public_url: str) -> str:
     lines = [_line(one) for one in together[:_MOST_LINES]]
     if len(together) > _MOST_LINES:
         lines.append(f".. and {len(together) - _MOST_LINES} more")
-    return "\n".join([f"{len(together)} times news of {together[0].facts['name']}:", "", *lines, ""])
+    return "\n".join([f"What has happened to jobs called {together[0].facts['name']}:", "", *lines, ""])
 
 
 def _line(delivery: Due) -> str:
