@@ -10,6 +10,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -382,6 +383,23 @@ def test_a_test_tells_at_once_what_came_of_it(served: RunningDaemon, hook: Recei
         assert "no room" in came["message"]
     assert served.jobctl("notify", "test").returncode == 2
     assert "exit code 0: hi" in served.jobctl("notify", "test", "--", "echo", "hi").stdout
+
+
+def test_one_person_tests_so_many_at_a_time(served: RunningDaemon, tmp_path: Path) -> None:
+    script = f"mktemp {tmp_path}/begun.XXXXXX; while [ ! -e {tmp_path}/go ]; do sleep 0.05; done"
+
+    def test() -> int:
+        return ask(served.socket, "POST", f"{ALL}/test", {"command": ["sh", "-c", script]}).code
+
+    with ThreadPoolExecutor(16) as pool:
+        try:
+            running = [pool.submit(test) for _ in range(16)]
+            until(lambda: len(list(tmp_path.glob("begun.*"))) == 16)
+            assert test() == 429
+        finally:
+            (tmp_path / "go").touch()
+        assert [one.result() for one in running] == [200] * 16
+    assert test() == 200
 
 
 def test_who_asks_about_a_job_that_is_over_hears_that(served: RunningDaemon) -> None:

@@ -218,6 +218,22 @@ def test_receivers_take_turns_and_none_has_more_than_its_share(box: Box) -> None
     assert not lines & {together[0].line for together in box.due(lines=lines)}
 
 
+def test_one_person_has_half_of_all_and_the_turn_goes_on_behind_who_was_served_last(box: Box) -> None:
+    for host in ("a", "b", "c"):
+        for _ in range(20):
+            box.job(hook(url=f"https://{host}/x"), owner="bob")
+    box.job(hook(url="https://z/x"), owner="zoe")
+
+    def begun(last: str) -> dict[str, int]:
+        return dict(Counter(together[0].receiver for together in box.due(last=last)))
+
+    assert begun("") == {"bob https://a": 16, "bob https://b": 16, "zoe https://z": 1}
+    assert begun("bob https://a") == {"bob https://b": 16, "bob https://c": 16, "zoe https://z": 1}
+    theirs = Counter({"bob https://a": 16, "bob https://b": 10})
+    left = box.due(of_receiver=theirs, of_person=Counter(bob=26), last="bob https://b")
+    assert Counter(together[0].receiver for together in left) == {"bob https://c": 6, "zoe https://z": 1}
+
+
 def test_another_target_takes_what_is_still_open_along(box: Box) -> None:
     job = box.job(hook(policy={"retryLimit": 1}))
     box.move(job, Status.SUBMITTING)
