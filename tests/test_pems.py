@@ -559,6 +559,27 @@ def test_jobctl_shares_shows_and_takes_back(daemon: SystemDaemon, lab: Machine) 
     assert says("pems", job_id)[1][1:] == [["alice", "yes", "yes"]]
 
 
+@needs_people
+def test_it_is_as_the_readme_has_it(daemon: SystemDaemon, lab: Machine) -> None:
+    """Each line of its part about sharing, as alice or as bob."""
+    text = (Path(__file__).parent.parent / "README.md").read_text()
+    (walk,) = re.findall(r"### Sharing jobs\n+```console\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    job_id = daemon.run_as(lab.alice, "true", name="fit")["id"]
+    steps = re.findall(r"^(\w+)\$ (.*)\n((?:(?!\w+\$ ).*\n)*)", walk, re.MULTILINE)
+    assert len(steps) > 4
+    for who, line, printed in steps:
+        for one in line.partition("#")[0].replace("3f2a9c41", job_id[:8]).split(";"):
+            words = one.split()[1:]
+            code, shown, told = lab.users[who].call(lambda words=words: jobctl(daemon, *words))
+            assert (code, told) == (0, ""), one
+            assert not printed or shown == printed, one
+            if words == ["list", "--shared"]:
+                assert job_id in shown
+            if words[0] == "resubmit":
+                assert daemon.ended(shown.split()[0])["owner"] == who
+    assert [pem["username"] for pem in daemon.client().pems(job_id)] == ["alice"]
+
+
 # ---- what a right ends with
 
 
