@@ -854,6 +854,29 @@ def test_every_link_of_a_job_answers(daemon: SystemDaemon, lab: Machine) -> None
     )
 
 
+@needs_people
+def test_every_link_of_what_is_said_about_a_job_answers(daemon: SystemDaemon, lab: Machine) -> None:
+    """Its permissions, its notifications, their attempts and deliveries."""
+    wish = {"event": "FINISHED", "command": ["true"]}
+    job_id = daemon.run_as(lab.alice, "true", notifications=[wish])["id"]
+
+    def delivered(client: Client) -> list[dict[str, Any]]:
+        return client.deliveries(job_id, "DELIVERED")
+
+    until(lambda: daemon.as_user(lab.alice, delivered))
+
+    def everything(client: Client) -> list[dict[str, Any]]:
+        for who in ("bob", "@lab"):
+            client.share(job_id, who)
+        told = client.notifications(job_id)
+        return [*client.pems(job_id), *told, *client.attempts(told[0]["id"]), *client.deliveries(job_id)]
+
+    found = daemon.as_user(lab.alice, everything)
+    assert len(found) == 6
+    for row in found:
+        assert every_link_answers(daemon, lab.alice, row["_links"])
+
+
 def every_link_answers(daemon: SystemDaemon, user: User, links: dict[str, Any]) -> bool:
     paths = [link["href"].removeprefix("http://localhost") for link in links.values()]
     codes = user.call(lambda: [ask(daemon.socket, "GET", path).code for path in paths])
