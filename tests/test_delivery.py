@@ -22,7 +22,7 @@ from jobd.api import wire
 from jobd.errors import Invalid, NotFound
 from tests.daemon import RunningDaemon, until
 from tests.loads import children
-from tests.people import SystemDaemon, machine, needs_people
+from tests.people import Machine, SystemDaemon, machine, needs_people
 from tests.receivers import (
     HANGING,
     MISBEHAVING,
@@ -522,10 +522,23 @@ def test_without_smtp_mail_goes_by_sendmail_as_the_person() -> None:
             job = daemon.run_as(lab.alice, "true", notifications=[to("ann@lab.example", "FINISHED")])
             (row,) = settled(daemon, job["id"])
             assert row["status"] == "DELIVERED", row
+            assert in_vain(daemon, lab) == ("FAILED", 1)
         who, how, *lines = (lab.alice.home / "mail").read_text().splitlines()
         assert (who, how) == ("alice", "-i -t")
         assert "To: ann@lab.example" in lines
         assert "FINISHED" in "\n".join(lines)
+
+
+def in_vain(daemon: SystemDaemon, lab: Machine) -> tuple[str, int]:
+    """What becomes of a mail that is not allowed any more when it is to be sent."""
+    job = daemon.submit_as(lab.alice, "sleep", "60", notifications=[to("eve@lab.example", "STOPPED")])
+    daemon.config.write_text("notifications: {allow: ['mailto:ann@lab.example']}")
+    daemon.hangup()
+    until(lambda: "read again" in daemon.logged())
+    daemon.client().kill(job["id"])
+    (row,) = settled(daemon, job["id"])
+    assert "notifications.allow" in row["message"]
+    return row["status"], row["attempts"]
 
 
 class SendmailDaemon(SystemDaemon):

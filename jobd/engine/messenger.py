@@ -25,6 +25,7 @@ from jobd.keeper.persons import Persons
 from jobd.people import person
 from jobd.signing import Keyring
 from jobd.store.outbox import Due
+from jobd.targets import Allow
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -86,6 +87,8 @@ class Messenger:
 
     def _sendmail(self, owner: str, said: Message) -> Outcome:
         """The mail is from the person then."""
+        if refusal := Allow(self._settings.allow).refusal(said.url):
+            return Outcome(False, words=refusal, for_good=True)
         program = sendmail()
         if program is None:
             words = "this machine has no sendmail, and the configuration has no notifications.smtp"
