@@ -706,4 +706,7 @@ def test_other_schemes_than_those_that_are_allowed() -> None:
 
 def test_without_apprise(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", [path for path in sys.path if not path.endswith("-packages")])
-    assert "json:// takes apprise: install jobd-daemon[apprise]" in sent(message("json://127.0.0.1:1")).words
+    assert (
+        "json:// needs apprise, which is not installed beside jobd"
+        in sent(message("json://127.0.0.1:1")).words
+    )

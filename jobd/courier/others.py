@@ -48,7 +48,7 @@ def _deliver(message: Message, libraries: Sequence[str]) -> Outcome:
     try:
         apprise = _apprise(libraries)
     except ImportError as error:
-        return failed(f"{scheme}:// takes apprise: install jobd-daemon[apprise] ({error})")
+        return failed(f"{scheme}:// needs apprise, which is not installed beside jobd ({error})")
     with _Words() as words:
         try:
             asset = apprise.AppriseAsset(app_id="jobd", async_mode=False, plugin_paths=[])

@@ -91,7 +91,7 @@ def _is_web_address(value: str) -> bool:
 def _by_apprise(value: str, scheme: str) -> str:
     if not has_apprise():
         problem = f"nothing can be delivered to {shown(value)}"
-        raise Wrong(problem, f"{_TARGET}; {scheme}: needs jobd-daemon[apprise] to be installed")
+        raise Wrong(problem, f"{_TARGET}; {scheme}: needs apprise, which is not installed beside jobd")
     return value
 
 
