@@ -79,7 +79,7 @@ class Visit(socketserver.BaseRequestHandler):
         return taken
 
     def say(self, code: int = 200, body: bytes = b"", **headers: object) -> None:
-        headers = {"Content-Length": len(body), **headers}
+        headers = {"Content_Length": len(body), **headers}
         lines = [f"HTTP/1.1 {code} Word", *(f"{k.replace('_', '-')}: {v}" for k, v in headers.items())]
         self.request.sendall("\r\n".join([*lines, "", ""]).encode() + body)
 
@@ -154,13 +154,6 @@ def answers(code: int, body: bytes = b"", **headers: object) -> Behaviour:
     return answer
 
 
-def takes_one_and_closes_quietly(visit: Visit) -> None:
-    """As a server does whose time for idle connections is over: it says nothing of it."""
-    visit.take()
-    visit.say(200)
-    visit.request.shutdown(socket.SHUT_RDWR)
-
-
 def fails_at_first(visit: Visit) -> None:
     while True:
         visit.take()
@@ -177,6 +170,21 @@ def hangs(visit: Visit) -> None:
 
 def reads_nothing(visit: Visit) -> None:
     visit.wait()
+
+
+def answers_unread(visit: Visit) -> None:
+    """What it is asked, but for the beginning."""
+    visit.file.readline()
+    visit.say(200)
+    visit.wait()
+
+
+def answers_unasked(visit: Visit) -> None:
+    """Once in time, and then without end."""
+    visit.take()
+    visit.say(200)
+    visit.wait(0.2)
+    visit.repeat(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n" * 10_000)
 
 
 def drips_its_head(visit: Visit) -> None:
@@ -272,21 +280,21 @@ MISBEHAVING: dict[Behaviour, str] = {
     drips_its_body: "500 Word: ..",
     says_10_megabytes: "500 Word: xxx",
     says_more_and_more: "500 Word: xxx",
-    has_endless_headers: "the head of its answer has more than 32 KB",
-    has_an_endless_header: "the head of its answer has more than 32 KB",
+    has_endless_headers: "its answer cannot be read: Too many headers",
+    has_an_endless_header: "its answer cannot be read: Got more than 8190 bytes",
     has_endless_chunks: "500 No: xxx",
-    has_bad_chunks: "500 No",
-    promises_for_ever: "nothing to say but that more is to come",
+    has_bad_chunks: "its answer cannot be read: Invalid character in chunk size",
+    promises_for_ever: "did not answer within",
     redirects: "it redirects to /1: give that address instead",
-    speaks_no_http: "what it answered is no HTTP",
-    closes_at_once: "closed the connection without an answer",
-    resets: "broke the connection",
-    breaks_off: "closed the connection in the midst of its answer",
+    speaks_no_http: "its answer cannot be read: Bad status line",
+    closes_at_once: "closed the connection before it had answered",
+    resets: "broke the connection: Connection reset by peer",
+    breaks_off: "closed the connection before it had answered",
     packs_a_bomb: "500 Word",
 }
 """With words that say so."""
 
-HANGING = frozenset({hangs, reads_nothing, drips_its_head})
+HANGING = frozenset({hangs, reads_nothing, drips_its_head, promises_for_ever})
 """Those that nothing but the time limit ends."""
 
 

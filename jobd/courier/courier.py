@@ -199,7 +199,7 @@ def _spawn(settings: Notifications) -> tuple[subprocess.Popen[bytes], socket.soc
     with theirs, _told(settings) as terms:
         try:
             process = subprocess.Popen(
-                [*interpreter("jobd.courier.main"), str(theirs.fileno())],
+                [*interpreter("jobd.courier.main", libraries()), str(theirs.fileno())],
                 cwd="/",
                 env=environment,
                 pass_fds=[theirs.fileno()],
@@ -216,8 +216,12 @@ def _spawn(settings: Notifications) -> tuple[subprocess.Popen[bytes], socket.soc
 def _told(settings: Notifications) -> Any:
     """A file with what it is to know."""
     terms = settings.model_dump(mode="json", include={"allow", "timeout", "user", "ca_file", "smtp"})
-    libraries = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
     file = os.fdopen(os.memfd_create("jobd-courier"), "w+b")
-    file.write(json.dumps({**terms, "libraries": libraries}).encode())
+    file.write(json.dumps(terms).encode())
     file.seek(0)
     return file
+
+
+def libraries() -> list[str]:
+    """Directories that the courier finds aiohttp in, and apprise, if it is there."""
+    return [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]

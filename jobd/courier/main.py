@@ -77,7 +77,7 @@ def _ready(terms: dict[str, Any]) -> Deliver:
     trusted = _trusted(terms["ca_file"])
     allow = Allow(terms["allow"])
     server = _server(terms["smtp"])
-    others = Others(allow, terms["libraries"], terms["timeout"])
+    others = Others(allow, terms["timeout"])
     if os.geteuid() == 0:
         others.load_while_root()
     give_up(terms["user"])

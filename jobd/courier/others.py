@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import logging
-import sys
 import threading
-from collections.abc import Sequence
 from contextlib import suppress
-from types import ModuleType
 
 from jobd.courier.message import Message, Outcome, failed
 from jobd.courier.threads import Threads
@@ -17,36 +14,28 @@ _AT_ONCE = 4
 
 
 class Others:
-    def __init__(self, allow: Allow, libraries: Sequence[str], timeout: float) -> None:
-        """`libraries`: directories that it may be in."""
+    def __init__(self, allow: Allow, timeout: float) -> None:
         self._allow, self._timeout = allow, timeout
-        self._libraries = libraries
         self._threads = Threads("what apprise does", _AT_ONCE)
 
     def load_while_root(self) -> None:
         """Whom root becomes may not be able to read it; so that it is loaded now if it may ever be needed."""
         if self._allow.has_others():
             with suppress(ImportError):  # said to whoever needs it
-                _apprise(self._libraries).Apprise.instantiate("json://localhost")  # which loads all others
+                import apprise
+
+                apprise.Apprise.instantiate("json://localhost")  # which loads all others
 
     async def deliver(self, message: Message) -> Outcome:
         if refusal := self._allow.refusal(message.url):
             return failed(refusal, for_good=True)
-        return await self._threads.do(lambda: _deliver(message, self._libraries), self._timeout)
+        return await self._threads.do(lambda: _deliver(message), self._timeout)
 
 
-def _apprise(libraries: Sequence[str]) -> ModuleType:
-    """Raises ImportError."""
-    sys.path += [path for path in libraries if path not in sys.path]
-    import apprise
-
-    return apprise
-
-
-def _deliver(message: Message, libraries: Sequence[str]) -> Outcome:
+def _deliver(message: Message) -> Outcome:
     scheme = message.url.partition(":")[0]
     try:
-        apprise = _apprise(libraries)
+        import apprise
     except ImportError as error:
         return failed(f"{scheme}:// needs apprise, which is not installed beside jobd ({error})")
     with _Words() as words:

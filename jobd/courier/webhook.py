@@ -51,18 +51,16 @@ class Webhooks:
     async def _post(self, message: Message, where: Place) -> Answer:
         if refusal := self._allow.refusal(message.url):
             raise Refused(failed(refusal, for_good=True))
-        request = _request(message, where)
-        return await self._web.post(where, lambda: self._names.allowed(message.url, where), request)
+        body = message.body.encode(errors="replace")
+        headers = _headers(message, where, body)
+        return await self._web.post(where, lambda: self._names.allowed(message.url, where), headers, body)
 
 
-def _request(message: Message, where: Place) -> bytes:
-    body = message.body.encode(errors="replace")
+def _headers(message: Message, where: Place, body: bytes) -> dict[str, str]:
     at = int(time.time())
     headers = {
-        "Host": where.authority,
         "User-Agent": f"jobd/{__version__}",
         "Content-Type": message.content_type + "; charset=utf-8" * message.content_type.startswith("text/"),
-        "Content-Length": str(len(body)),
         "Accept-Encoding": "identity",
         "webhook-id": message.id,
         "webhook-timestamp": str(at),
@@ -70,10 +68,7 @@ def _request(message: Message, where: Place) -> bytes:
     }
     if where.login:
         headers["Authorization"] = f"Basic {base64.b64encode(unquote(where.login).encode()).decode()}"
-    lines = [f"POST {where.path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
-    if not all(re.fullmatch("[ -~]*", line) for line in lines):
-        raise ValueError("what is to be said in a header does not go into one")
-    return "\r\n".join([*lines, "", ""]).encode("ascii") + body
+    return headers
 
 
 def signature(key: bytes, id: str, at: int, body: bytes) -> str:

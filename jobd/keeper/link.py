@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -27,11 +28,11 @@ waits for it."""
 _PACKAGE = str(Path(__file__).resolve().parents[2])
 
 
-def interpreter(module: str) -> list[str]:
+def interpreter(module: str, libraries: Sequence[str] = ()) -> list[str]:
     """A command that runs `main` of that module; its own arguments come after. -I and -S keep the person's
-    site-packages and PYTHON* out, and start in half the time."""
-    code = f"import sys; sys.path.insert(0, sys.argv.pop(1)); from {module} import main; main()"
-    return [sys.executable, "-I", "-S", "-c", code, _PACKAGE]
+    site-packages and PYTHON* out, and start in half the time; `libraries`: directories to look in besides."""
+    path = f"sys.path[:] = [{_PACKAGE!r}, *sys.path, *{list(libraries)!r}]"
+    return [sys.executable, "-I", "-S", "-c", f"import sys; {path}; from {module} import main; main()"]
 
 
 class Link:
