@@ -252,6 +252,71 @@ def test_another_target_takes_what_is_still_open_along(box: Box) -> None:
     ]
 
 
+def anew(box: Box, told: list[Due]) -> None:
+    box.write(lambda tx: outbox.anew(tx, told[0].seq, told[0].wanted))
+
+
+def test_those_that_are_tried_anew_go_in_order_whichever_is_asked_for_first(box: Box) -> None:
+    box.move(box.job(hook()), *RUN)
+    failed = []
+    while found := box.due():
+        box.tell(found[0], delivered=False)
+        failed += found
+    for together in reversed(failed):
+        anew(box, together)
+    (first,) = box.due()
+    assert first[0].event == "PENDING"
+    assert [one.event for one in box.drain()] == ["PENDING", *RUN]
+
+
+def test_one_that_is_tried_anew_goes_before_one_that_is_due(box: Box) -> None:
+    box.move(box.job(hook()), Status.SUBMITTING)
+    (first,) = box.due()
+    box.tell(first, delivered=False)
+    (second,) = box.due()
+    anew(box, first)
+    assert [together[0].event for together in box.due()] == ["PENDING"]
+    box.tell(second)  # it was under way
+    assert [one.event for one in box.drain()] == ["PENDING"]
+
+
+def test_one_that_gets_another_target_under_way_is_still_told_there(box: Box) -> None:
+    """Whatever comes of the old one, and whenever."""
+    job = box.job(hook("PENDING"))
+    (one,) = box.read(lambda sql: notifications.of_job(sql, job.seq, None))
+    to = read(hook("PENDING", url="https://elsewhere/x"))
+    (under_way,) = box.due()
+
+    def change(tx: Any) -> None:
+        notifications.change(tx, one.id, to)
+        outbox.moved(tx, one.seq, to)
+
+    box.write(change)
+    (elsewhere,) = box.due()
+    box.tell(under_way, delivered=False, again=time.time() + 3600)
+    (still,) = box.due()
+    assert still[0].receiver == "alice https://elsewhere"
+    box.tell(elsewhere, delivered=False)
+    box.tell(under_way, delivered=False, again=time.time() + 3600)
+    (row,) = box.read(lambda sql: deliveries.of_job(sql, job.seq, None, None, 9, 0))
+    assert (row.state, row.tries) == ("FAILED", 3)
+    assert len(box.read(lambda sql: deliveries.attempts(sql, one.seq, 9, 0))) == 3
+
+
+def test_one_that_is_tried_anew_under_way_is_not_given_up(box: Box) -> None:
+    box.job(hook("PENDING"))
+    (under_way,) = box.due()
+    box.tell(under_way, delivered=False, again=time.time())
+    (under_way,) = box.due()
+    anew(box, under_way)
+    box.tell(under_way, delivered=False)  # the last time, as one counted before
+    (again,) = box.due()
+    assert again[0].tries == again[0].counted_from + 1 == 2
+    anew(box, again)
+    box.tell(again)
+    assert box.due() == []
+
+
 def test_one_that_was_taken_back_leaves_nothing_and_holds_nobody_up(box: Box) -> None:
     job = box.job(hook(), hook("SUBMITTING"))
     box.move(job, Status.SUBMITTING)

@@ -126,6 +126,15 @@ def _advance(tx: Transaction, line: str, at: float) -> None:
     tx.sql.execute("UPDATE delivery SET due = ? WHERE seq = ? AND due IS NULL", (at, row[0]))
 
 
+def _halt(tx: Transaction, line: str) -> None:
+    """Nobody in the line is due any more: only its first was."""
+    tx.sql.execute(
+        "UPDATE delivery SET due = NULL WHERE seq ="
+        " (SELECT min(seq) FROM delivery WHERE line = ? AND outcome IS NULL)",
+        (line,),
+    )
+
+
 # ---- telling
 
 _DUE = f"""SELECT delivery.seq, delivery.id, notification.id, job_seq, delivery.owner, delivery.event, facts,
@@ -180,22 +189,36 @@ def _due(seq: int, own_id: str, notification_id: str, job_seq: int, owner: str, 
 
 
 def tried(tx: Transaction, together: Sequence[Due], one: Try) -> None:
-    """What came of telling these, which are of one line. Those that were taken back meanwhile are not
-    missed."""
+    """What came of telling these, which are of one line. Those that were taken back meanwhile are not missed;
+    what has another target by now is still to be told there, and what somebody has had tried anew is not
+    given up for what was begun before."""
     outcome = None if one.again is not None else DELIVERED if one.delivered else FAILED
     for delivery in together:
-        known = tx.sql.execute(
-            "UPDATE delivery SET tries = tries + 1, last_try = ?, code = ?, words = ?, outcome = ?,"
-            " settled = ?, due = NULL WHERE seq = ?",
-            (one.began, one.code, one.words, outcome, one.ended if outcome else None, delivery.seq),
-        )
-        if known.rowcount:
-            tx.sql.execute(
-                "INSERT OR REPLACE INTO delivery_try VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (delivery.seq, delivery.tries + 1, one.began, one.ended, one.delivered, one.code, one.words),
-            )
+        if not _remember(tx, delivery, one):
+            continue
+        tx.sql.execute(
+            "UPDATE delivery SET outcome = ?, settled = ?, due = NULL WHERE seq = ? AND line = ?"
+            " AND outcome IS NULL AND (? OR counted_from = ?)",
+            (
+                outcome, one.ended if outcome else None, delivery.seq, delivery.line, one.delivered,
+                delivery.counted_from,
+            ),
+        )  # fmt: skip
     first = together[0]
     _advance(tx, first.line, one.again if one.again is not None else one.ended + (first.wanted.digest or 0))
+
+
+def _remember(tx: Transaction, delivery: Due, one: Try) -> bool:
+    """Returns whether there still is such a delivery."""
+    known = tx.sql.execute(
+        "UPDATE delivery SET tries = tries + 1, last_try = ?, code = ?, words = ? WHERE seq = ?",
+        (one.began, one.code, one.words, delivery.seq),
+    )
+    tx.sql.execute(
+        "INSERT INTO delivery_try SELECT seq, tries, ?, ?, ?, ?, ? FROM delivery WHERE seq = ?",
+        (one.began, one.ended, one.delivered, one.code, one.words, delivery.seq),
+    )
+    return bool(known.rowcount)
 
 
 # ---- what people do about it
@@ -210,6 +233,8 @@ def anew(tx: Transaction, seq: int, to: Wanted) -> None:
         (seq,),
     ).fetchone()
     place = (receiver(owner, to), line(job_seq, job_name, owner, to))
+    for one in {before, place[1]}:
+        _halt(tx, one)  # who was its first may not be so any more
     tx.sql.execute(
         "UPDATE delivery SET outcome = NULL, settled = NULL, due = NULL, counted_from = tries, receiver = ?,"
         " line = ? WHERE seq = ?",
