@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import signal
+import sqlite3
 import tempfile
 import time
 from collections.abc import Iterator
@@ -193,6 +194,16 @@ def test_a_command_that_fails_or_hangs_says_how(served: RunningDaemon) -> None:
     assert words[2] == "ended by signal 9"
 
 
+def test_what_a_command_says_is_shown_as_text_whatever_it_is(served: RunningDaemon) -> None:
+    """U+DC80 is a byte that is no UTF-8: no text that the store could hold."""
+    commands = (["/no/\udc80such"], ["printf", "\\377 \\033[31m red\\0"])
+    wishes = [{"event": "FINISHED", "policy": ONCE, "command": command} for command in commands]
+    job = served.run("true", notifications=wishes)
+    words = [row["message"] for row in reversed(settled(served, job["id"]))]
+    assert words == ["/no/ such: No such file or directory", "exit code 0: \N{REPLACEMENT CHARACTER} [31m red"]
+    assert "Traceback" not in served.logged()
+
+
 # ---- mail
 
 
@@ -354,6 +365,24 @@ def test_what_was_to_be_told_while_the_daemon_was_away_is_told(daemon: RunningDa
     assert row["attempts"] >= 1
     assert f":{port}/" in row["url"]
     daemon.restart()
+    assert deliveries(daemon, job["id"], "OPEN")
+
+
+def test_one_that_makes_telling_fail_is_not_tried_all_the_time_and_holds_up_nobody(
+    daemon: RunningDaemon, hook: Receiver
+) -> None:
+    with receiver(hangs) as slow:
+        job = daemon.run("true", notifications=[to(slow.url(), "FINISHED")])
+        until(lambda: slow.taken)
+    daemon.kill9()
+    with contextlib.closing(sqlite3.connect(daemon.state / "jobd.db")) as store, store:
+        store.execute("UPDATE notification SET policy = '{}', url = NULL, command = '[\"false\"]'")
+    daemon.start()
+    until(lambda: "telling failed" in daemon.logged())
+    for _ in range(5):
+        daemon.run("true", notifications=[to(hook.url(), "FINISHED")])
+    until(lambda: len(hook.taken) == 5)
+    assert daemon.logged().count("telling failed") < 3
     assert deliveries(daemon, job["id"], "OPEN")
 
 

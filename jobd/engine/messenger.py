@@ -18,6 +18,7 @@ from typing import ParamSpec, TypeVar
 from jobd.config import Settings
 from jobd.courier.courier import Courier, Message, Outcome
 from jobd.courier.mail import mail
+from jobd.courier.message import failed, printable
 from jobd.engine import message
 from jobd.errors import JobdError, Unavailable
 from jobd.keeper.commands import Finished
@@ -32,7 +33,8 @@ T = TypeVar("T")
 
 COMMAND_LIMIT = 30.0
 """Seconds that a command has."""
-_MOST_WORDS = 300
+_EXCERPT = 4096
+"""Bytes of what a command says."""
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _WHERE_SENDMAIL_IS = "/usr/sbin:/usr/lib:/usr/bin"
 
@@ -69,10 +71,10 @@ class Messenger:
                 return await in_thread(self._run, first)
             return await self._send(together, first.wanted.url)
         except JobdError as trouble:
-            return Outcome(False, words=str(trouble)[:_MOST_WORDS])
+            return failed(str(trouble))
         except Exception:  # or what is due would be tried again at once, for ever
             log.exception("%s cannot be told of %s", first.owner, first.facts["id"])
-            return Outcome(False, words="jobd itself has failed; its log says how")
+            return failed("jobd itself has failed; its log says how")
 
     async def _send(self, together: Sequence[Due], url: str) -> Outcome:
         owner, public_url = together[0].owner, self._settings.public_url
@@ -92,7 +94,7 @@ class Messenger:
         program = sendmail()
         if program is None:
             words = "this machine has no sendmail, and the configuration has no notifications.smtp"
-            return Outcome(False, words=words, for_good=True)
+            return failed(words, for_good=True)
         letter = mail(said, f"{owner}@{socket.getfqdn()}", said.url.removeprefix("mailto:"))
         return self._as_person(owner, [program, "-i", "-t"], {}, letter.as_bytes())
 
@@ -131,7 +133,7 @@ def sendmail() -> str | None:
 
 def _outcome(program: str, done: Finished) -> Outcome:
     if done.timed_out:
-        return Outcome(False, words=f"{program} was ended after {COMMAND_LIMIT:g} s")
+        return failed(f"{program} was ended after {COMMAND_LIMIT:g} s")
     how = f"exit code {done.code}" if done.signal is None else f"ended by signal {done.signal}"
-    said = " ".join((done.err or done.out).decode(errors="replace").split())
-    return Outcome(done.code == 0, done.code, f"{how}: {said}"[:_MOST_WORDS] if said else how)
+    said = printable((done.err or done.out)[:_EXCERPT].decode(errors="replace"))
+    return Outcome(done.code == 0, done.code, printable(f"{how}: {said}" if said else how))

@@ -149,6 +149,8 @@ class Notifier:
                 await asyncio.sleep(manners.pause(begun))
             except JobdError as trouble:
                 log.warning("nothing can be told at present: %s", trouble)
+            except Exception:  # it would be the end of all telling
+                log.exception("nothing can be told at present")
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._bell.wait(), later)
 
@@ -170,19 +172,25 @@ class Notifier:
 
     async def _deliver(self, together: Sequence[Due]) -> None:
         try:
-            heard: list[Due] = []
-            refused: list[Due] = []
-            for one in together:
-                (heard if await self._may_hear(one) else refused).append(one)
-            if refused:
-                await self._record(refused, _refusal(refused[0]))
-            if heard:
-                began = time.time()
-                outcome = await self._messenger.tell(heard)
-                await self._record(heard, _try(heard[0], began, outcome))
+            await self._tell(together)
+        except Exception:
+            log.exception("telling failed")
+            await asyncio.sleep(_AFTER_A_FAULT)  # or it would be begun again at once, for ever
         finally:
             del self._under_way[together[0].line]
             self._bell.set()
+
+    async def _tell(self, together: Sequence[Due]) -> None:
+        heard: list[Due] = []
+        refused: list[Due] = []
+        for one in together:
+            (heard if await self._may_hear(one) else refused).append(one)
+        if refused:
+            await self._record(refused, _refusal(refused[0]))
+        if heard:
+            began = time.time()
+            outcome = await self._messenger.tell(heard)
+            await self._record(heard, _try(heard[0], began, outcome))
 
     async def _may_hear(self, delivery: Due) -> bool:
         """May its owner know of that job? Of somebody else's that may have been so, and be no more."""
