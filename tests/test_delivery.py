@@ -126,6 +126,12 @@ def test_the_signature_is_one_for_the_libraries_of_standard_webhooks(
         Webhook(key).verify(told.body + b" ", told.headers)
 
 
+def test_a_scheme_can_be_written_in_capitals(served: RunningDaemon, hook: Receiver) -> None:
+    served.run("true", notifications=[to(hook.url().replace("http:", "HTTP:"), "FINISHED")])
+    until(lambda: hook.taken)
+    assert events(hook.taken) == ["FINISHED"]
+
+
 def test_macros_are_escaped_for_where_they_stand(served: RunningDaemon, hook: Receiver) -> None:
     body = {"text": '${JOB_NAME} is ${JOB_STATUS}; ${OWNER}, "${EVENT}"', "${EVENT}": [1, "${JOB_EXIT_CODE}"]}
     url = hook.url("/a/${JOB_NAME}?status=${JOB_STATUS}&id=${JOB_ID}")
@@ -536,6 +542,43 @@ def test_whoever_may_not_read_a_job_any_more_is_not_told_of_it() -> None:
         assert (row["status"], row["message"]) == ("FAILED", "bob may not read this job any more")
         assert {one.path for one in hook.taken} == {f"/{told['id']}", f"/{by_group['id']}"}
         assert hook.taken[0].json["owner"] == "bob"
+
+
+@needs_people
+def test_whoever_may_not_read_a_job_any_more_learns_nothing_of_it_by_what_they_had_asked_for() -> None:
+    with machine() as lab, SystemDaemon(lab, LOOPBACK) as daemon, receiver() as hook:
+        job = daemon.submit_as(lab.alice, "sleep", "60")
+        share = lambda client: client.share(job["id"], "bob")  # noqa: E731
+        daemon.as_user(lab.alice, share)
+        ask_for = lambda client: client.notify(job["id"], ["*"], url=hook.url())  # noqa: E731
+        (wish,) = daemon.as_user(lab.bob, ask_for)
+        daemon.as_user(lab.alice, lambda client: client.unshare(job["id"], "bob"))
+        daemon.client().kill(job["id"])
+        (row,) = settled(daemon, job["id"])
+
+        def what_is_seen(client: Any) -> list[Any]:
+            seen: list[Any] = [client.deliveries()]
+            paths = (ALL, f"{ALL}/{wish['id']}", f"{ALL}/{wish['id']}/attempts", f"{DELIVERIES}/{row['id']}")
+            seen += [ask(daemon.socket, "GET", path).code for path in paths]
+            seen += [ask(daemon.socket, "POST", f"{DELIVERIES}/{row['id']}/retry", {}).code]
+            seen += [ask(daemon.socket, "GET", ALL).result]
+            return seen
+
+        assert daemon.as_user(lab.bob, what_is_seen) == [[], 200, 404, 404, 404, 404, []]
+        daemon.as_user(lab.alice, share)
+        assert len(daemon.as_user(lab.bob, lambda client: client.deliveries())) == 1
+        assert daemon.as_user(lab.bob, lambda client: client.unsubscribe(wish["id"]))["id"] == wish["id"]
+
+
+@needs_people
+def test_what_others_have_asked_for_leaves_one_s_own_room() -> None:
+    with machine() as lab, SystemDaemon(lab, LOOPBACK) as daemon:
+        job = daemon.submit_as(lab.alice, "sleep", "60")
+        daemon.as_user(lab.alice, lambda client: client.share(job["id"], "bob"))
+        wishes = [{"associatedUuid": job["id"], "event": "*", "command": ["true"]}] * 100
+        for user in (lab.bob, lab.alice):
+            codes = user.call(lambda: [ask(daemon.socket, "POST", ALL, wishes[:n]).code for n in (100, 1)])
+            assert codes == [201, 409]
 
 
 @needs_people

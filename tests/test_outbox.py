@@ -344,7 +344,7 @@ def test_what_is_settled_is_forgotten_in_time_and_what_was_to_be_saved_is_not(bo
         box.tell(together, delivered=together[0].receiver.endswith("lab"))
     box.job(hook("PENDING"))
     box.write(lambda tx: outbox.forget(tx, time.time() + 1))
-    left = box.read(lambda sql: deliveries.of_owner(sql, "alice", None, 9, 0))
+    left = box.read(lambda sql: deliveries.of_owner(sql, ["alice"], None, 9, 0))
     assert [(one.state, one.url) for one in left] == [
         ("OPEN", "https://lab/hook"),
         ("FAILED", "https://saved/x"),

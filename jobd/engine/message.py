@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 from jobd import macros
 from jobd.courier.courier import Message
@@ -22,7 +23,7 @@ _FOR_PROGRAMS = ("http", "https")
 def message(together: Sequence[Due], url: str, public_url: str, key: bytes) -> Message:
     """To that address, with its macros filled in. What is gathered has the id of its last part, so that it
     has another one when there is more of it."""
-    body, kind = _body(together, public_url, for_programs=url.startswith(_FOR_PROGRAMS))
+    body, kind = _body(together, public_url, for_programs=urlsplit(url).scheme in _FOR_PROGRAMS)
     target = macros.in_url(url, values(together[0], public_url))
     return Message(together[-1].id, target, title(together), body, kind, key)
 

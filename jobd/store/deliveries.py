@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
+from jobd.store import pems
 from jobd.store.outbox import DELIVERED, FAILED
 
 OPEN = "OPEN"
@@ -57,15 +59,20 @@ def get(sql: sqlite3.Connection, delivery_id: str) -> Delivery | None:
 
 
 def of_owner(
-    sql: sqlite3.Connection, owner: str | None, state: str | None, limit: int, offset: int
+    sql: sqlite3.Connection, of: Collection[str], state: str | None, limit: int, offset: int
 ) -> list[Delivery]:
-    """That person's, or everybody's, in that state or any, the newest first."""
-    where: dict[str, Any] = {} if owner is None else {"delivery.owner = ?": owner}
+    """Those of the first of these grantees, about jobs that they may read; of none: everybody's. In that
+    state or any, the newest first."""
+    conditions = ["TRUE"]
+    parameters: list[Any] = []
+    if of:
+        conditions += ["delivery.owner = ?", pems.READABLE]
+        parameters += [next(iter(of)), *pems.reader(of)]
     if state is not None:
-        where["outcome IS ?"] = None if state == OPEN else state
-    clauses = " AND ".join(where) or "TRUE"
+        conditions.append("outcome IS ?")
+        parameters.append(None if state == OPEN else state)
     order = "ORDER BY delivery.seq DESC LIMIT ? OFFSET ?"
-    return _found(sql, f"{clauses} {order}", (*where.values(), limit, offset))
+    return _found(sql, f"{' AND '.join(conditions)} {order}", (*parameters, limit, offset))
 
 
 def of_job(

@@ -71,8 +71,8 @@ def listed(
     conditions = ["job.hidden = 0", *(f"{COLUMNS[word]} = ?" for word in where)]
     parameters: list[Any] = list(where.values())
     if of:
-        conditions.append(f"(job.owner = ? OR job.seq IN ({pems.SHARED_WITH}))")
-        parameters += [next(iter(of)), pems.listed(of)]
+        conditions.append(pems.READABLE)
+        parameters += pems.reader(of)
     page = "ORDER BY note.seq LIMIT ? OFFSET ?"
     return _found(sql, f"{' AND '.join(conditions)} {page}", (*parameters, limit, offset))
 

@@ -10,10 +10,11 @@ import json
 import sqlite3
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from jobd.store import pems
 from jobd.store.tables import dump
 from jobd.store.writer import Transaction
 
@@ -113,12 +114,21 @@ def of_job(sql: sqlite3.Connection, job_seq: int, owner: str | None) -> list[Not
     return _found(sql, where, (job_seq, owner, owner))
 
 
-def owned(sql: sqlite3.Connection, owner: str | None, limit: int, offset: int) -> list[Notification]:
-    """That person's, or everybody's, of all their jobs, the newest first."""
+def owned(sql: sqlite3.Connection, of: Collection[str], limit: int, offset: int) -> list[Notification]:
+    """Those of the first of these grantees, about jobs that they may read; of none: everybody's. The newest
+    first."""
     order = "ORDER BY notification.seq DESC LIMIT ? OFFSET ?"
-    if owner is None:
+    if not of:
         return _found(sql, f"TRUE {order}", (limit, offset))
-    return _found(sql, f"notification.owner = ? {order}", (owner, limit, offset))
+    where = f"notification.owner = ? AND {pems.READABLE}"
+    return _found(sql, f"{where} {order}", (next(iter(of)), *pems.reader(of), limit, offset))
+
+
+def count(sql: sqlite3.Connection, job_seq: int, owner: str) -> int:
+    """How many of that person's there are about the job."""
+    statement = "SELECT count(*) FROM notification WHERE job_seq = ? AND owner = ?"
+    (number,) = sql.execute(statement, (job_seq, owner)).fetchone()
+    return int(number)
 
 
 def _found(sql: sqlite3.Connection, where: str, parameters: tuple[Any, ...]) -> list[Notification]:

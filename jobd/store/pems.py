@@ -38,6 +38,10 @@ SHARED_WITH = "SELECT job_seq FROM pem WHERE grantee IN (SELECT value FROM json_
 """Jobs by their seq; the parameter is what `listed` makes of grantees."""
 
 
+READABLE = f"(job.owner = ? OR job_seq IN ({SHARED_WITH}))"
+"""Of rows that have a job, which is joined; the parameters are what `reader` makes of grantees."""
+
+
 def grantees(name: str, groups: Iterable[str]) -> list[str]:
     """What a person goes by here."""
     return [name, *(f"@{group}" for group in groups)]
@@ -46,6 +50,11 @@ def grantees(name: str, groups: Iterable[str]) -> list[str]:
 def listed(those: Collection[str]) -> str:
     """Any number of them as one parameter."""
     return json.dumps([*those])
+
+
+def reader(those: Collection[str]) -> list[str]:
+    """The first of whom is a person by their own name."""
+    return [next(iter(those)), listed(those)]
 
 
 def right(sql: sqlite3.Connection, job_seq: int, those: Collection[str]) -> Right:

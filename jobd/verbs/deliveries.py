@@ -32,18 +32,21 @@ class Rehearsal:
 async def listing(
     desk: Desk, caller: Caller, job_id: str | None, state: str | None, limit: int, offset: int
 ) -> list[Delivery]:
-    """The caller's own, and everybody's for an administrator; of that job or of all, in that state or any."""
-    own = None if caller.admin else caller.name
+    """The caller's own, and everybody's for an administrator; of that job or of all that they may read, in
+    that state or any."""
     if job_id is None:
-        return await desk.store.read(lambda sql: deliveries.of_owner(sql, own, state, limit, offset))
+        of = [] if caller.admin else caller.grantees
+        return await desk.store.read(lambda sql: deliveries.of_owner(sql, of, state, limit, offset))
+    own = None if caller.admin else caller.name
     job = await find(desk, caller, job_id)
     return await desk.store.read(lambda sql: deliveries.of_job(sql, job.seq, own, state, limit, offset))
 
 
 async def details(desk: Desk, caller: Caller, delivery_id: str) -> Delivery:
-    """Raises NotFound, for other people's too."""
+    """Raises NotFound, for other people's too, and for those about jobs that the caller may not read any
+    more: it says what happened to the job."""
     found = await desk.store.read(lambda sql: deliveries.get(sql, delivery_id))
-    if found is None or not (caller.admin or found.owner == caller.name):
+    if found is None or not await subscribe.may_see(desk, caller, found):
         raise NotFound(f"no delivery {delivery_id}")
     return found
 

@@ -34,7 +34,7 @@ from jobd.targets import MAILBOX, Allow
 from jobd.units import BadUnit, parse_duration, shown
 
 MOST = 100
-"""Of one job's."""
+"""Of one person's about one job."""
 ANY = "*"
 EVENTS = frozenset({ANY, *KNOWN_WORDS, *Condition})
 WHEN_OVER = tuple(sorted(TERMINAL))

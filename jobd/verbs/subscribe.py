@@ -2,13 +2,14 @@
 asked for, changes it, and takes it back.
 
 A notification is its owner's alone, whoever else may read the job: an address can be a secret, and a command
-runs as whoever asked for it.
+runs as whoever asked for it. Nor is it there for its owner while they may not read the job, since it says when
+what happened.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from jobd.errors import Conflict, Fault, Invalid, NotFound
 from jobd.store import notifications, outbox
@@ -16,7 +17,7 @@ from jobd.store.job import Job
 from jobd.store.notifications import Notification, Wanted
 from jobd.store.writer import Transaction
 from jobd.verbs import notification, once
-from jobd.verbs.desk import Caller, Desk, find
+from jobd.verbs.desk import Caller, Desk, find, may_read
 from jobd.verbs.once import Key
 from jobd.verbs.submit import check_person
 
@@ -40,10 +41,11 @@ async def subscribe(
 async def listing(
     desk: Desk, caller: Caller, job_id: str | None, limit: int, offset: int
 ) -> list[Notification]:
-    """The caller's own, and everybody's for an administrator: of that job, else of all."""
-    own = None if caller.admin else caller.name
+    """The caller's own, and everybody's for an administrator: of that job, else of all that they may read."""
     if job_id is None:
-        return await desk.store.read(lambda sql: notifications.owned(sql, own, limit, offset))
+        of = [] if caller.admin else caller.grantees
+        return await desk.store.read(lambda sql: notifications.owned(sql, of, limit, offset))
+    own = None if caller.admin else caller.name
     job = await find(desk, caller, job_id)
     found = await desk.store.read(lambda sql: notifications.of_job(sql, job.seq, own))
     return found[offset : offset + limit]
@@ -52,9 +54,25 @@ async def listing(
 async def details(desk: Desk, caller: Caller, notification_id: str) -> Notification:
     """Raises NotFound, for other people's too."""
     found = await desk.store.read(lambda sql: notifications.get(sql, notification_id))
-    if found is None or not (caller.admin or found.owner == caller.name):
+    if found is None or not await may_see(desk, caller, found):
         raise NotFound(f"no notification {notification_id}")
     return found
+
+
+class Owned(Protocol):
+    """A notification, or what is to be told for one."""
+
+    @property
+    def owner(self) -> str: ...
+
+    @property
+    def job_id(self) -> str: ...
+
+
+async def may_see(desk: Desk, caller: Caller, one: Owned) -> bool:
+    job = await desk.store.job(one.job_id)
+    assert job is not None, "rows are never removed"
+    return caller.admin or (one.owner == caller.name and may_read(desk, caller, job))
 
 
 async def change(desk: Desk, caller: Caller, notification_id: str, body: Mapping[str, Any]) -> Notification:
@@ -157,8 +175,8 @@ def _add(
         return _those(tx, before)
     ids = [made for job, wanted in pairs for made in notifications.add(tx, job.seq, caller.name, [wanted])]
     for job in {job.seq: job for job, _ in pairs}.values():
-        if len(notifications.of_job(tx.sql, job.seq, None)) > notification.MOST:
-            raise Conflict(f"job {job.id} would have more than {notification.MOST} notifications")
+        if notifications.count(tx.sql, job.seq, caller.name) > notification.MOST:
+            raise Conflict(f"you would have more than {notification.MOST} notifications of job {job.id}")
     once.remember(tx, caller, key, ids)
     return _those(tx, ids)
 
