@@ -206,7 +206,10 @@ def test_what_a_command_says_is_shown_as_text_whatever_it_is(served: RunningDaem
     wishes = [{"event": "FINISHED", "policy": ONCE, "command": command} for command in commands]
     job = served.run("true", notifications=wishes)
     words = [row["message"] for row in reversed(settled(served, job["id"]))]
-    assert words == ["/no/ such: No such file or directory", "exit code 0: \N{REPLACEMENT CHARACTER} [31m red"]
+    assert words == [
+        "/no/ such: No such file or directory",
+        "exit code 0: \N{REPLACEMENT CHARACTER} [31m red",
+    ]
     assert "Traceback" not in served.logged()
 
 

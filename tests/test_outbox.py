@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
+from jobd.engine.message import for_command, message
 from jobd.engine.notify import Room, pause_after, pick
+from jobd.errors import Invalid
 from jobd.status import Condition, Status
 from jobd.store import deliveries, moves, notifications, outbox
 from jobd.store.job import Job
@@ -377,3 +379,39 @@ def test_a_wish_is_read_back_as_it_was(box: Box) -> None:
     (one,) = box.read(lambda sql: notifications.of_job(sql, job.seq, None))
     assert one.wanted == read(wish)
     assert isinstance(one.wanted, Wanted)
+
+
+def told_of(box: Box, number: int, wish: dict[str, Any]) -> list[Due]:
+    box.write(
+        lambda tx: [
+            moves.insert(tx, draft(name="é" * 64), "alice", "Submitted.", [read(wish)]) for _ in range(number)
+        ]
+    )
+    (together,) = box.read(
+        lambda sql: pick(sql, Room(frozenset(), Counter(), Counter(), ""), time.time() + 60)
+    )
+    return together
+
+
+@pytest.mark.parametrize("body", [None, "${JOB_ID}" + "${JOB_NAME}" * 20])
+def test_a_mail_about_thousands_of_jobs_has_as_many_as_fit_and_says_how_many_there_are(
+    box: Box, body: str | None
+) -> None:
+    together = told_of(box, 5000, {"event": "*", "url": "mailto:ann@lab", "digest": "1s", "body": body})
+    said = message(together, "mailto:ann@lab", "http://localhost", b"")
+    listed = sum(one.facts["id"] in said.body for one in together)
+    assert 150 < listed < 5000
+    assert f".. and {5000 - listed} more" in said.body
+    assert len(said.body) <= 256 * 1024
+    assert "5000 PENDING" in said.title
+
+
+@pytest.mark.parametrize("body", ["${JOB_ERROR}" * 1300, {"x": ["${JOB_ERROR}" * 1300]}])
+def test_what_would_be_too_long_with_its_macros_filled_in_is_refused(box: Box, body: Any) -> None:
+    (one,) = told_of(box, 1, hook(body=body))
+    assert message([one], "https://lab/x", "http://localhost", b"").key == b""
+    one.facts["reason"] = "x" * 1000
+    with pytest.raises(Invalid, match="1300... characters with its macros filled in"):
+        message([one], "https://lab/x", "http://localhost", b"")
+    with pytest.raises(Invalid, match="characters with its macros filled in"):
+        for_command(one, "http://localhost")

@@ -1,37 +1,50 @@
-"""What is said of an event: to a program in JSON, to a person in words, or in the words of whoever asked."""
+"""What is said of an event: to a program in JSON, to a person in words, or in the words of whoever asked.
+
+How much that is, whoever asked has a say in: a body of macros, for thousands of jobs. So there is a most.
+"""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
 from jobd import macros
 from jobd.courier.courier import Message
+from jobd.errors import Invalid
 from jobd.status import Condition
 from jobd.store.outbox import Due
 from jobd.units import format_moment, format_run_time
 
-_MOST_LINES = 1000
-"""Of jobs in one mail."""
+_MOST = 256 * 1024
+"""Characters of one message, with its address."""
+_ROOM = 4096
+"""Of these, for the address, and for what is said around a list."""
 _FOR_PROGRAMS = ("http", "https")
 
 
 def message(together: Sequence[Due], url: str, public_url: str, key: bytes) -> Message:
     """To that address, with its macros filled in. What is gathered has the id of its last part, so that it
-    has another one when there is more of it."""
+    has another one when there is more of it. Raises Invalid when it is too long."""
     body, kind = _body(together, public_url, for_programs=urlsplit(url).scheme in _FOR_PROGRAMS)
     target = macros.in_url(url, values(together[0], public_url))
+    _check_length(len(target) + len(body))
     return Message(together[-1].id, target, title(together), body, kind, key)
 
 
 def for_command(delivery: Due, public_url: str) -> tuple[dict[str, str], bytes]:
-    """Variables of its environment, and what it reads on standard input."""
+    """Variables of its environment, and what it reads on standard input. Raises Invalid as above."""
     body, _ = _body([delivery], public_url, for_programs=True)
+    _check_length(len(body))
     return values(delivery, public_url), body.encode(errors="replace")
+
+
+def _check_length(length: int) -> None:
+    if length > _MOST:
+        raise Invalid(f"it would be {length} characters with its macros filled in (at most {_MOST})")
 
 
 def title(together: Sequence[Due]) -> str:
@@ -75,10 +88,22 @@ def _body(together: Sequence[Due], public_url: str, *, for_programs: bool) -> tu
         return json.dumps(_usual(together[0], public_url)), "application/json"
     if template is None:
         return _words(together, public_url), "text/plain"
-    filled = [macros.in_value(template, values(one, public_url)) for one in together]
+    filled = (macros.in_value(template, values(one, public_url)) for one in together)
     if isinstance(template, str):
-        return "\n".join(filled), "text/plain"
-    return json.dumps(filled[0]), "application/json"
+        return "\n".join(_as_many_as_fit(filled, len(together))), "text/plain"
+    return json.dumps(next(filled)), "application/json"
+
+
+def _as_many_as_fit(parts: Iterable[str], number: int) -> list[str]:
+    """Of so many; of the others, how many they are. The first in any case."""
+    fit: list[str] = []
+    left = _MOST - _ROOM
+    for part in parts:
+        left -= len(part) + 1
+        if left < 0 and fit:
+            return [*fit, f".. and {number - len(fit)} more"]
+        fit.append(part)
+    return fit
 
 
 def _usual(delivery: Due, public_url: str) -> dict[str, Any]:
@@ -114,9 +139,7 @@ def _usual(delivery: Due, public_url: str) -> dict[str, Any]:
 def _words(together: Sequence[Due], public_url: str) -> str:
     if len(together) == 1:
         return _words_of_one(together[0], public_url)
-    lines = [_line(one) for one in together[:_MOST_LINES]]
-    if len(together) > _MOST_LINES:
-        lines.append(f".. and {len(together) - _MOST_LINES} more")
+    lines = _as_many_as_fit(map(_line, together), len(together))
     return "\n".join([f"What has happened to jobs called {together[0].facts['name']}:", "", *lines, ""])
 
 

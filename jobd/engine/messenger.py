@@ -20,7 +20,7 @@ from jobd.courier.courier import Courier, Message, Outcome
 from jobd.courier.mail import mail
 from jobd.courier.message import failed, printable
 from jobd.engine import message
-from jobd.errors import JobdError, Unavailable
+from jobd.errors import Invalid, JobdError, Unavailable
 from jobd.keeper.commands import Finished
 from jobd.keeper.persons import Persons
 from jobd.people import person
@@ -70,6 +70,8 @@ class Messenger:
             if first.wanted.url is None:
                 return await in_thread(self._run, first)
             return await self._send(together, first.wanted.url)
+        except Invalid as fault:
+            return failed(str(fault), for_good=True)
         except JobdError as trouble:
             return failed(str(trouble))
         except Exception:  # or what is due would be tried again at once, for ever
