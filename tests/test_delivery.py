@@ -9,6 +9,7 @@ import os
 import signal
 import sqlite3
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,7 @@ from tests.receivers import (
     MISBEHAVING,
     Receiver,
     Taken,
+    Visit,
     answers,
     fails_at_first,
     hangs,
@@ -285,6 +287,32 @@ def test_what_could_not_be_delivered_is_kept_and_tried_anew_by_hand(served: Runn
     assert ask(served.socket, "POST", f"{DELIVERIES}/{row['id']}/retry", {}).code == 409
     assert served.jobctl("deliveries", "--drop", row["id"]).returncode == 0
     assert ask(served.socket, "GET", f"{DELIVERIES}/{row['id']}").code == 404
+
+
+def test_several_are_tried_anew_or_dropped_whatever_is_wrong_with_one(served: RunningDaemon) -> None:
+    well = threading.Event()
+
+    def answer(visit: Visit) -> None:
+        while visit.take():
+            visit.say(200 if well.is_set() else 503)
+
+    with receiver(answer) as sick:
+        job = served.run("true", notifications=[to(sick.url(), policy=ONCE)])
+        rows = settled(served, job["id"])
+        well.set()
+        done = served.jobctl("deliveries", "--retry", "no-such", "--retry", rows[0]["id"], "-q")
+        assert (done.returncode, done.stdout) == (3, f"{rows[0]['id']}\n")
+        assert "no delivery no-such" in done.stderr
+        until(lambda: len(deliveries(served, job["id"], "DELIVERED")) == 1)
+        sick.taken.clear()
+        assert served.jobctl("deliveries", job["id"], "--retry", "all").returncode == 0
+        until(lambda: len(deliveries(served, job["id"], "DELIVERED")) == len(rows))
+        assert events(sick.taken) == [row["event"] for row in reversed(rows[1:])]
+    (one,) = of_job(served, job["id"])
+    dropped = served.jobctl("deliveries", "--drop", "no-such", "--drop", rows[0]["id"], "-q")
+    assert (dropped.returncode, dropped.stdout) == (3, f"{rows[0]['id']}\n")
+    removed = served.jobctl("notifications", "--remove", "no-such", "--remove", one["id"], "-q")
+    assert (removed.returncode, removed.stdout) == (3, f"{one['id']}\n")
 
 
 def test_a_receiver_that_is_gone_for_good_is_not_asked_again(served: RunningDaemon) -> None:

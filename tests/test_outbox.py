@@ -411,7 +411,7 @@ def test_what_would_be_too_long_with_its_macros_filled_in_is_refused(box: Box, b
     (one,) = told_of(box, 1, hook(body=body))
     assert message([one], "https://lab/x", "http://localhost", b"").key == b""
     one.facts["reason"] = "x" * 1000
-    with pytest.raises(Invalid, match="1300... characters with its macros filled in"):
+    with pytest.raises(Invalid, match=r"13\d{5} characters with its macros filled in"):
         message([one], "https://lab/x", "http://localhost", b"")
     with pytest.raises(Invalid, match="characters with its macros filled in"):
         for_command(one, "http://localhost")

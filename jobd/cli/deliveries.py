@@ -3,12 +3,15 @@ tried anew, or forgotten."""
 
 from __future__ import annotations
 
+from functools import cache
+
 from jobd.cli import exit, ids
 from jobd.cli.columns import word
 from jobd.cli.table import Column
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from jobd.cli.parser import Parser
@@ -43,22 +46,33 @@ def arguments(parser: Parser, verb: str) -> None:
 def main(session: Session, verb: str) -> int:
     client, options = session.client(), session.options
     if options.drop:
-        _print(session, [client.drop_delivery(one) for one in _meant(session, options.drop)])
-        return exit.OK
+        return _do(session, client.drop_delivery, options.drop)
     if options.retry:
-        every = options.retry == ["all"]
-        wanted = [row["id"] for row in _found(session, None)] if every else _meant(session, options.retry)
-        _print(session, [client.retry_delivery(one) for one in wanted])
-        return exit.OK
+        wanted = _those(session) if options.retry == ["all"] else options.retry
+        return _do(session, client.retry_delivery, wanted)
     _print(session, _found(session, options.limit))
     return exit.OK
 
 
-def _meant(session: Session, words: list[str]) -> list[str]:
+def _those(session: Session) -> list[str]:
+    """All that failed, in the order in which it happened."""
+    return [row["id"] for row in reversed(_found(session, None))]
+
+
+def _do(session: Session, what: Callable[[str], dict[str, Any]], words: list[str]) -> int:
+    """To each, whatever happens to the others."""
+
+    @cache
     def known() -> list[str]:
         return [row["id"] for row in session.client().deliveries()]
 
-    return [ids.one_of(word, known, "delivery") for word in words]
+    rows: list[dict[str, Any]] = []
+    try:
+        return exit.together(
+            session.codes_of(words, lambda word: rows.append(what(ids.one_of(word, known, "delivery"))))
+        )
+    finally:
+        _print(session, rows)
 
 
 def _found(session: Session, limit: int | None) -> list[dict[str, Any]]:

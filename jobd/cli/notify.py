@@ -165,20 +165,31 @@ def _notifications(session: Session) -> int:
     if options.key:
         session.out(client.notification_key())
     elif options.attempts:
-        (one,) = _meant(session, [options.attempts])
+        one = _meant(session, options.attempts)
         session.rows(ATTEMPTS, client.attempts(one), _row_of_attempt)
     elif options.remove:
-        _print(session, [client.unsubscribe(one) for one in _meant(session, options.remove)])
+        return _remove(session, options.remove)
     else:
         return session.each([options.job], lambda job_id: _print(session, client.notifications(job_id)))
     return exit.OK
 
 
-def _meant(session: Session, words: list[str]) -> list[str]:
-    def known() -> list[str]:
-        return [row["id"] for row in session.client().notifications()]
+def _remove(session: Session, words: list[str]) -> int:
+    """Each, whatever happens to the others."""
+    rows: list[dict[str, Any]] = []
+    try:
+        unsubscribe = session.client().unsubscribe
+        return exit.together(
+            session.codes_of(words, lambda word: rows.append(unsubscribe(_meant(session, word))))
+        )
+    finally:
+        _print(session, rows)
 
-    return [ids.one_of(word, known, "notification") for word in words]
+
+def _meant(session: Session, word: str) -> str:
+    return ids.one_of(
+        word, lambda: [row["id"] for row in session.client().notifications()], "notification"
+    )
 
 
 def _print(session: Session, rows: list[dict[str, Any]]) -> None:

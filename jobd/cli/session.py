@@ -189,11 +189,17 @@ class Session:
         hidden: bool = False,
         changes: bool = False,
     ) -> list[int]:
+        def one(word: str) -> int | None:
+            return action(ids.find(self.client(), word, hidden=hidden, changes=changes))
+
+        return self.codes_of(ids.words(words), one)
+
+    def codes_of(self, things: Iterable[str], action: Callable[[str], int | None]) -> list[int]:
+        """The same of what are no jobs."""
         codes = []
-        for word in ids.words(words):
+        for thing in things:
             try:
-                job_id = ids.find(self.client(), word, hidden=hidden, changes=changes)
-                codes.append(action(job_id) or exit.OK)
+                codes.append(action(thing) or exit.OK)
             except (JobdError, TimeoutError) as error:
                 self.complain(error)
                 codes.append(self.of_error(error))

@@ -2,8 +2,8 @@
 asked for, changes it, and takes it back.
 
 A notification is its owner's alone, whoever else may read the job: an address can be a secret, and a command
-runs as whoever asked for it. Nor is it there for its owner while they may not read the job, since it says when
-what happened.
+runs as whoever asked for it. And it is not there for its owner while they may not read the job: it says what
+happened to that, and when.
 """
 
 from __future__ import annotations
