@@ -63,8 +63,8 @@ class Room:
         return _MOST - self.of_receiver.total()
 
     def left_for(self, receiver: str) -> int:
-        person = self.of_person[receiver.partition(" ")[0]]
-        return min(_MOST_OF_RECEIVER - self.of_receiver[receiver], _MOST_OF_PERSON - person)
+        of_person = self.of_person[_person(receiver)]
+        return min(_MOST_OF_RECEIVER - self.of_receiver[receiver], _MOST_OF_PERSON - of_person)
 
 
 class Manners:
@@ -222,18 +222,25 @@ class Notifier:
 
 
 def pick(sql: Connection, room: Room, now: float) -> list[list[Due]]:
-    """What is to be told next: receivers take turns, beginning after the one that was served last."""
+    """What is to be told next: those first who have the least under way, however many receivers others have;
+    and a person's receivers take turns, beginning after the one that was served last."""
     names = outbox.receivers(sql, now) if room.left > 0 else []
-    names = [name for name in names if name > room.last] + [name for name in names if name <= room.last]
+    names.sort(key=lambda name: (room.of_person[_person(name)], name <= room.last))
     people, picked, left = Counter(room.of_person), [], room.left
     for name in names:
-        free = min(room.left_for(name), _MOST_OF_PERSON - people[name.partition(" ")[0]], left)
+        if left <= 0:
+            break
+        free = min(room.left_for(name), _MOST_OF_PERSON - people[_person(name)], left)
         found = outbox.due(sql, name, now, free + room.of_receiver[name]) if free > 0 else []
         begun = [one for one in found if one.line not in room.lines][:free]
-        people[name.partition(" ")[0]] += len(begun)
+        people[_person(name)] += len(begun)
         left -= len(begun)
         picked += [_together(sql, one) for one in begun]
     return picked
+
+
+def _person(receiver: str) -> str:
+    return receiver.partition(" ")[0]
 
 
 def _together(sql: Connection, first: Due) -> list[Due]:

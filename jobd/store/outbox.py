@@ -142,22 +142,19 @@ _DUE = f"""SELECT delivery.seq, delivery.id, notification.id, job_seq, delivery.
     FROM delivery JOIN notification ON notification.seq = notification_seq"""
 
 
+_RECEIVERS = """WITH RECURSIVE known (name) AS (
+        SELECT min(receiver) FROM delivery WHERE due IS NOT NULL
+        UNION ALL
+        SELECT (SELECT min(receiver) FROM delivery WHERE due IS NOT NULL AND receiver > name)
+        FROM known WHERE name IS NOT NULL
+    )
+    SELECT name FROM known
+    WHERE (SELECT min(due) FROM delivery WHERE due IS NOT NULL AND receiver = name) <= ?"""
+
+
 def receivers(sql: sqlite3.Connection, now: float) -> list[str]:
     """Those for whom something is due: one look at the index for each, however much there is."""
-    found: list[str] = []
-    after = ""
-    while True:
-        (name,) = sql.execute(
-            "SELECT min(receiver) FROM delivery WHERE due IS NOT NULL AND receiver > ?", (after,)
-        ).fetchone()
-        if name is None:
-            return found
-        after = name
-        (first,) = sql.execute(
-            "SELECT min(due) FROM delivery WHERE due IS NOT NULL AND receiver = ?", (name,)
-        ).fetchone()
-        if first <= now:
-            found.append(name)
+    return [name for (name,) in sql.execute(_RECEIVERS, (now,))]
 
 
 def due(sql: sqlite3.Connection, receiver: str, now: float, most: int) -> list[Due]:
