@@ -33,7 +33,7 @@ from jobd.courier.names import is_own
 from tests import processes, receivers
 from tests.daemon import until
 from tests.people import User
-from tests.receivers import HANGING, MISBEHAVING, Authority, Behaviour, mail_server, receiver
+from tests.receivers import HANGING, MISBEHAVING, Authority, Behaviour, Visit, mail_server, receiver
 
 T = TypeVar("T")
 
@@ -371,18 +371,51 @@ def test_it_is_started_at_the_first_message_and_ends_with_close() -> None:
     until(lambda: not found.is_running(), what="the courier ends")
 
 
-def test_a_courier_that_is_killed_under_way_is_started_again() -> None:
-    async def kill_it(courier: Courier) -> tuple[list[Outcome], Outcome]:
-        await courier.send(message(good.url()))
-        tasks = [asyncio.create_task(courier.send(message(bad.url()))) for _ in range(3)]
-        await asyncio.to_thread(until, lambda: len(bad.taken) == 3)
+def test_what_a_courier_has_under_way_when_it_is_killed_the_next_one_carries() -> None:
+    async def kill_it(courier: Courier) -> list[Outcome]:
+        tasks = [asyncio.create_task(courier.send(message(hook.url(), str(number)))) for number in range(3)]
+        await asyncio.to_thread(until, lambda: len(hook.taken) == 3)
         process().kill()
-        return await asyncio.gather(*tasks), await courier.send(message(good.url()))
+        return await asyncio.gather(*tasks)
+
+    def hangs_at_first(visit: Visit) -> None:
+        while visit.take():
+            if len(visit.server.taken) <= 3:
+                visit.wait()
+            visit.say(200)
+
+    with receiver(hangs_at_first) as hook:
+        outcomes = carried(kill_it)
+    assert all(outcome.delivered for outcome in outcomes)
+    assert sorted(one.headers["webhook-id"] for one in hook.taken) == ["0", "0", "1", "1", "2", "2"]
+
+
+def test_what_kills_one_courier_after_another_has_failed() -> None:
+    async def kill_each(courier: Courier) -> tuple[Outcome, Outcome]:
+        sending = asyncio.create_task(courier.send(message(bad.url())))
+        for number in range(3):
+            await asyncio.to_thread(until, lambda number=number: len(bad.taken) > number)
+            process().kill()
+        return await sending, await courier.send(message(good.url()))
 
     with receiver() as good, receiver(receivers.hangs) as bad:
-        outcomes, after = carried(kill_it)
-    assert outcomes == [Outcome(False, words="the process that delivers has ended under way")] * 3
+        outcome, after = carried(kill_each)
+    assert outcome == Outcome(False, words="the process that delivers has ended under way")
     assert after.delivered
+
+
+def test_a_configuration_that_is_read_again_and_again_fails_and_delays_nothing() -> None:
+    async def renew_often(courier: Courier) -> list[Outcome]:
+        outcomes = []
+        for _ in range(8):
+            sending = asyncio.create_task(courier.send(message(hook.url())))
+            await asyncio.sleep(0)
+            courier.renew(Notifications())
+            outcomes.append(await sending)
+        return outcomes
+
+    with receiver() as hook:
+        assert all(outcome.delivered for outcome in carried(renew_often))
 
 
 def test_one_that_does_nothing_but_die_is_started_more_and_more_slowly() -> None:

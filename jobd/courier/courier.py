@@ -35,6 +35,8 @@ SILENCE = 60.0
 _LONGEST_PAUSE = 30.0
 _STEADY = 60.0
 """Seconds after which a courier has not died at its start."""
+_COURIERS = 3
+"""That try to carry a message before it is a failure: they end, too, when the configuration is read again."""
 _ENDING = "the daemon is ending"
 
 
@@ -48,19 +50,23 @@ class Courier:
         self._closed = False
 
     async def send(self, message: Message) -> Outcome:
-        """Never raises for a receiver's sake."""
+        """Never raises for a receiver's sake. That a courier has ended is not the receiver's fault: another
+        one tries it again."""
+        outcome = _DIED
         try:
-            channel = await self._ready()
-            if not channel.is_open():  # the configuration was read again just now
-                channel = await self._ready()
+            for _ in range(_COURIERS):
+                outcome = await (await self._ready()).ask(message)
+                if outcome is not _DIED:
+                    break
         except Unavailable as error:
             return failed(str(error))
-        return await channel.ask(message)
+        return outcome
 
     def renew(self, settings: Notifications) -> None:
         """The configuration was read again. (What files it names say, is read by the next courier.)"""
         self._settings = settings
         start, self._start = self._start, None
+        self._started = 0.0  # the next one does not come because this one has died
         if start:
             start.add_done_callback(lambda start: _of(start, _Channel.retire))
 
