@@ -404,7 +404,7 @@ def told_of(box: Box, number: int, wish: dict[str, Any]) -> list[Due]:
     return together
 
 
-@pytest.mark.parametrize(("number", "body"), [(3000, None), (300, "${JOB_ID}" + "${JOB_NAME}" * 20)])
+@pytest.mark.parametrize(("number", "body"), [(5000, None), (300, "${JOB_ID}" + "${JOB_NAME}" * 20)])
 def test_a_mail_about_thousands_of_jobs_has_as_many_as_fit_and_says_how_many_there_are(
     box: Box, number: int, body: str | None
 ) -> None:
