@@ -408,8 +408,9 @@ class Daemon:
         was."""
         settings = await asyncio.to_thread(self._read_again)
         self._refuse_fixed(settings)
-        self._notifier.renew(settings)
+        renew_notifier = self._notifier.prepared(settings)
         await self._engine.reload(settings)
+        renew_notifier()
         before, self._settings = self._settings, settings
         self._desk.settings = settings
         self._persons.served = _served(settings)

@@ -311,6 +311,8 @@ def test_several_are_tried_anew_or_dropped_whatever_is_wrong_with_one(served: Ru
     (one,) = of_job(served, job["id"])
     dropped = served.jobctl("deliveries", "--drop", "no-such", "--drop", rows[0]["id"], "-q")
     assert (dropped.returncode, dropped.stdout) == (3, f"{rows[0]['id']}\n")
+    nothing = served.jobctl("deliveries", "--drop", "no-such")
+    assert (nothing.returncode, nothing.stdout) == (66, "")
     removed = served.jobctl("notifications", "--remove", "no-such", "--remove", one["id"], "-q")
     assert (removed.returncode, removed.stdout) == (3, f"{one['id']}\n")
 
@@ -421,6 +423,17 @@ def test_one_that_makes_telling_fail_is_not_tried_all_the_time_and_holds_up_nobo
     until(lambda: len(hook.taken) == 5)
     assert daemon.logged().count("telling failed") < 3
     assert deliveries(daemon, job["id"], "OPEN")
+
+
+def test_a_configuration_that_is_refused_changes_nothing_of_how_it_is_told(
+    daemon: RunningDaemon, hook: Receiver
+) -> None:
+    faulty = "systems: [{id: local, default: true, options: {nonsense: 1}}]"
+    daemon.config.write_text(f"notifications: {{allow: ['https://*']}}\n{faulty}")
+    daemon.hangup()
+    until(lambda: "stays as it was" in daemon.logged())
+    daemon.run("true", notifications=[to(hook.url(), "FINISHED")])
+    until(lambda: hook.taken)
 
 
 # ---- asking for it

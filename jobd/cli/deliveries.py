@@ -72,7 +72,8 @@ def _do(session: Session, what: Callable[[str], dict[str, Any]], words: list[str
             session.codes_of(words, lambda word: rows.append(what(ids.one_of(word, known, "delivery"))))
         )
     finally:
-        _print(session, rows)
+        if rows:
+            _print(session, rows)
 
 
 def _found(session: Session, limit: int | None) -> list[dict[str, Any]]:

@@ -164,7 +164,7 @@ def _notifications(session: Session) -> int:
     client, options = session.client(), session.options
     if options.key:
         session.out(client.notification_key())
-    elif options.attempts:
+    elif options.attempts is not None:
         one = _meant(session, options.attempts)
         session.rows(ATTEMPTS, client.attempts(one), _row_of_attempt)
     elif options.remove:
@@ -183,7 +183,8 @@ def _remove(session: Session, words: list[str]) -> int:
             session.codes_of(words, lambda word: rows.append(unsubscribe(_meant(session, word))))
         )
     finally:
-        _print(session, rows)
+        if rows:
+            _print(session, rows)
 
 
 def _meant(session: Session, word: str) -> str:

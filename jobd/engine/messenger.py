@@ -50,11 +50,16 @@ class Messenger:
         self._persons = persons
         self._courier = Courier(settings.notifications)
 
-    def renew(self, settings: Settings) -> None:
-        """The configuration was read again. Raises Invalid as above, and nothing has changed."""
-        self._keys = Keyring(settings.notifications.key_file, settings.state_dir)
-        self._settings = settings.notifications
-        self._courier.renew(settings.notifications)
+    def prepared(self, settings: Settings) -> Callable[[], None]:
+        """For a configuration that was read again; what is returned has it hold. Raises Invalid as above."""
+        keys = Keyring(settings.notifications.key_file, settings.state_dir)
+
+        def renew() -> None:
+            self._keys = keys
+            self._settings = settings.notifications
+            self._courier.renew(settings.notifications)
+
+        return renew
 
     async def close(self) -> None:
         await self._courier.close()

@@ -13,7 +13,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -107,10 +107,15 @@ class Notifier:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._messenger.close()
 
-    def renew(self, settings: Settings) -> None:
-        """The configuration was read again. Raises Invalid as above, and nothing has changed."""
-        self._messenger.renew(settings)
-        self._settings = settings
+    def prepared(self, settings: Settings) -> Callable[[], None]:
+        """For a configuration that was read again; what is returned has it hold. Raises Invalid as above."""
+        renew_messenger = self._messenger.prepared(settings)
+
+        def renew() -> None:
+            renew_messenger()
+            self._settings = settings
+
+        return renew
 
     def key(self, owner: str) -> bytes:
         """What webhooks for that person are signed with."""
