@@ -333,6 +333,8 @@ class Daemon:
             if abs(now - offset) > _CLOCK_STEP:
                 log.warning("the clock was set by %+.0f seconds", now - offset)
                 self._set_timers()
+            if now - offset < -_CLOCK_STEP:
+                await self._notifier.clock_was_put_back(offset - now)
             offset = now
             if not still_held(self._lock, self._settings.state_dir):
                 self._fault = Invalid(f"{self._settings.state_dir} was removed or replaced under the daemon")

@@ -22,6 +22,7 @@ import pytest
 from jobd.errors import Unavailable
 from tests import processes
 from tests.daemon import RunningDaemon, until
+from tests.receivers import fails_at_first, receiver
 
 Job = dict[str, Any]
 
@@ -261,19 +262,33 @@ def test_a_state_directory_that_is_removed_ends_the_daemon(short_dir: Path) -> N
 FAKETIME = next(iter(glob.glob("/usr/lib/*/faketime/libfaketimeMT.so.1")), None)
 
 
-@pytest.mark.skipif(not FAKETIME, reason="libfaketime is not installed")
-def test_a_clock_set_back_an_hour_changes_no_job(short_dir: Path) -> None:
+def false_clock(file: Path) -> dict[str, str]:
     """The daemon's, the keeper's and the supervisors' wall clock; the monotonic one goes on."""
-    clock = short_dir / "clock"
-    clock.write_text("+0")
-    false_clock = {
+    file.write_text("+0")
+    return {
         "LD_PRELOAD": str(FAKETIME),
-        "FAKETIME_TIMESTAMP_FILE": str(clock),
+        "FAKETIME_TIMESTAMP_FILE": str(file),
         "FAKETIME_NO_CACHE": "1",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
     }
+
+
+@pytest.mark.skipif(not FAKETIME, reason="libfaketime is not installed")
+def test_what_is_to_be_told_does_not_wait_for_a_clock_that_was_set_back(short_dir: Path) -> None:
+    clock = short_dir / "clock"
+    with RunningDaemon(short_dir, **false_clock(clock)) as daemon, receiver(fails_at_first) as hook:
+        policy = {"retryStrategy": "DELAYED", "retryDelay": 10}
+        daemon.run("true", notifications=[{"event": "FINISHED", "url": hook.url(), "policy": policy}])
+        until(lambda: hook.taken)
+        clock.write_text("-1h")
+        until(lambda: len(hook.taken) == 2, 40)
+
+
+@pytest.mark.skipif(not FAKETIME, reason="libfaketime is not installed")
+def test_a_clock_set_back_an_hour_changes_no_job(short_dir: Path) -> None:
+    clock = short_dir / "clock"
     config = "sweep: 1\nsystems: [{id: local, slots: {processors: 8}}]\n"
-    with RunningDaemon(short_dir, config, **false_clock) as daemon:
+    with RunningDaemon(short_dir, config, **false_clock(clock)) as daemon:
         del daemon.environment["LD_PRELOAD"]  # jobctl and curl have the true one
         before, gate = gated(daemon)
         limited = daemon.submit("sleep", "600", maxRunTime="00:00:03")

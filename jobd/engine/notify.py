@@ -142,6 +142,13 @@ class Notifier:
         before = time.time() - self._settings.notifications.keep
         await self._store.write(lambda tx: outbox.forget(tx, before))
 
+    async def clock_was_put_back(self, seconds: float) -> None:
+        """By a machine that began in another year, say: what is to be tried again does not wait for that."""
+        try:
+            await self._store.write(lambda tx: outbox.put_back(tx, seconds))
+        except Unavailable as trouble:
+            log.warning("what is to be told waits until the clock is where it was: %s", trouble)
+
     # turns
 
     async def _turns(self) -> None:

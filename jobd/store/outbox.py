@@ -264,6 +264,13 @@ def removed(tx: Transaction, where: str, parameters: Sequence[Any]) -> int:
     return done.rowcount
 
 
+def put_back(tx: Transaction, seconds: float) -> None:
+    """The clock was put back by so much, and what was to be tried at some time of before is so sooner."""
+    now = time.time()
+    tx.sql.execute("UPDATE delivery SET due = max(?, due - ?) WHERE due > ?", (now, seconds, now))
+    tx.fired = True
+
+
 def forget(tx: Transaction, before: float) -> None:
     """What was settled before that time; what failed and was to be saved stays until somebody removes it."""
     tx.sql.execute(
