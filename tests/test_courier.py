@@ -21,11 +21,14 @@ from typing import Any, TypeVar
 
 import psutil
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from standardwebhooks.webhooks import Webhook
 
 import jobd
 from jobd.config import Notifications, Smtp
 from jobd.courier import courier as module
+from jobd.courier import mail as letters
 from jobd.courier import rights
 from jobd.courier.courier import Courier, Message, Outcome, libraries
 from jobd.courier.message import printable
@@ -617,6 +620,24 @@ def test_nobody_puts_a_header_into_a_mail() -> None:
     assert (mail["Bcc"], mail["X-Evil"]) == (None, None)
     assert mail["Subject"] == "over Bcc: eve@evil.example body"
     assert mail["X-RcptTo"] == "ada@lab.example"
+
+
+PIECES = [*"=?_.aé\r\n ", "utf-8", "?q?", "?b?", "?=", "=0A", "Bcc:", "CkJjYzo="]
+HEADERS = {
+    "From", "To", "Subject", "Date", "Message-ID", "Auto-Submitted", "User-Agent", "MIME-Version",
+    "Content-Type", "Content-Transfer-Encoding",
+}  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(PIECES)).map("".join))
+@example("[jobd] =?utf-8?q?=0ABcc:_eve?=: FINISHED")
+@settings(deadline=None)
+def test_whatever_a_subject_looks_like_it_is_one_header(title: str) -> None:
+    """Receivers take a bare end of line for one too."""
+    made = letters.mail(letter(title=title), "jobd@lab.example", "ada@lab.example")
+    head = made.as_bytes().replace(b"\r\n", b"\n").partition(b"\n\n")[0].decode()
+    names = [line.partition(":")[0] for line in head.split("\n") if line[:1] not in " \t"]
+    assert sorted(names) == sorted(HEADERS)
 
 
 @pytest.mark.parametrize(

@@ -53,9 +53,11 @@ class Mail:
 
 
 def mail(message: Message, sender: str, to: str) -> EmailMessage:
+    """What looks encoded in a subject is taken apart: Python would decode it, and write out as more headers
+    what it may hold after an end of line."""
     made = EmailMessage(policy=SMTP)
     made["From"], made["To"] = sender, to
-    made["Subject"] = printable(message.title, _LONGEST_SUBJECT)
+    made["Subject"] = printable(message.title, _LONGEST_SUBJECT).replace("=?", "= ?")
     made["Date"] = formatdate(localtime=True)
     made["Message-ID"] = f"<{re.sub('[^A-Za-z0-9._-]', '-', message.id)}@{sender.partition('@')[2]}>"
     made["Auto-Submitted"] = "auto-generated"
