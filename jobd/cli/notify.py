@@ -188,9 +188,7 @@ def _remove(session: Session, words: list[str]) -> int:
 
 
 def _meant(session: Session, word: str) -> str:
-    return ids.one_of(
-        word, lambda: [row["id"] for row in session.client().notifications()], "notification"
-    )
+    return ids.one_of(word, lambda: [row["id"] for row in session.client().notifications()], "notification")
 
 
 def _print(session: Session, rows: list[dict[str, Any]]) -> None:
