@@ -193,9 +193,9 @@ Any code from 200 to 299 is a delivery; a redirection is not followed. webhook-i
 webhook-signature are headers as Standard Webhooks has them, for the key that `jobctl notifications --key`
 prints. The id stays the same when a delivery is tried again.
 
-A command is run without a shell, as you, in /, with a login's HOME, USER, LOGNAME, SHELL and PATH, the macros
-as variables of its environment, and the object of JSON on its standard input. It has 30 seconds; it has taken
-what it was told if its exit code is 0.
+A command is run without a shell, as you, in your home, with a login's HOME, USER, LOGNAME, SHELL and PATH,
+the macros as variables of its environment, and the object of JSON on its standard input. It has 30 seconds;
+it has taken what it was told if its exit code is 0.
 
 The macros, `${{JOB_ID}}` and so on:
 

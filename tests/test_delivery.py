@@ -547,7 +547,7 @@ def test_everybody_s_notifications_are_their_own() -> None:
         job = daemon.run_as(lab.alice, "true", notifications=wishes)
         (failed,) = [row for row in settled(daemon, job["id"]) if row["status"] == "FAILED"]
         told = (lab.alice.home / "told").read_text().split()
-        assert told == [str(lab.alice.uid), *(str(gid) for gid in lab.alice.groups), "/"]
+        assert told == [str(lab.alice.uid), *(str(gid) for gid in lab.alice.groups), str(lab.alice.home)]
         keys = [daemon.as_user(user, lambda client: client.notification_key()) for user in lab.users.values()]
         assert len(set(keys)) == 2
         Webhook(keys[0]).verify(sick.taken[0].body, sick.taken[0].headers)
@@ -567,6 +567,11 @@ def test_everybody_s_notifications_are_their_own() -> None:
             return str(client.deliveries())
 
         assert daemon.as_user(lab.bob, others) == "[]"
+        assert daemon.client().deliveries() == []  # root's own
+        assert {row["owner"] for row in daemon.client().deliveries(owner="*")} == {"alice"}
+        asking = "what [*] is told is not yours to see"
+        with pytest.raises(AssertionError, match=asking):
+            daemon.as_user(lab.bob, lambda client: client.deliveries(owner="*"))
 
 
 @needs_people

@@ -20,6 +20,7 @@ from jobd.store import deliveries, moves, notifications, outbox
 from jobd.store.job import Job
 from jobd.store.notifications import Wanted
 from jobd.store.outbox import Due, Try
+from jobd.store.pems import Whose
 from jobd.store.store import Store, open_store
 from jobd.verbs.notification import read
 from tests.stores import draft, get
@@ -357,7 +358,7 @@ def test_what_is_settled_is_forgotten_in_time_and_what_was_to_be_saved_is_not(bo
         box.tell(together, delivered=together[0].receiver.endswith("lab"))
     box.job(hook("PENDING"))
     box.write(lambda tx: outbox.forget(tx, time.time() + 1))
-    left = box.read(lambda sql: deliveries.of_owner(sql, ["alice"], None, 9, 0))
+    left = box.read(lambda sql: deliveries.of_owner(sql, Whose("alice"), None, 9, 0))
     assert [(one.state, one.url) for one in left] == [
         ("OPEN", "https://lab/hook"),
         ("FAILED", "https://saved/x"),

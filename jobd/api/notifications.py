@@ -18,7 +18,7 @@ from jobd.verbs import subscribe as verbs
 async def listing(call: Call) -> Answer:
     limit, offset = call.page()
     job_id = call.query.get("associatedUuid")
-    found = await verbs.listing(call.desk, call.caller, job_id, limit, offset)
+    found = await verbs.listing(call.desk, call.caller, job_id, call.query.get("owner"), limit, offset)
     return Answer([present.notification(one, call.base) for one in found])
 
 
@@ -66,7 +66,8 @@ async def deliveries(call: Call) -> Answer:
     job_id, state = call.query.get("associatedUuid"), call.query.get("status")
     if state is not None and (state := state.upper()) not in STATES:
         raise Invalid(Fault("status", f"{state[:100]!r} is no state of a delivery", ", ".join(STATES)))
-    found = await told.listing(call.desk, call.caller, job_id, state, limit, offset)
+    owner = call.query.get("owner")
+    found = await told.listing(call.desk, call.caller, job_id, owner, state, limit, offset)
     return Answer([present.delivery(one, call.base) for one in found])
 
 

@@ -194,6 +194,7 @@ _COMPARISON = _object(
 )
 
 _NOTIFICATIONS = "/notifications/v2"
+_OF_OWNER = Parameter("owner", {"type": "string"}, "for administrators: this person's, or * (of all jobs)")
 _OF_JOB = Parameter("associatedUuid", {"type": "string"}, "of this job only")
 _PAUSE = _whole_number(0, 86400)
 WISH: Mapping[str, Any] = {
@@ -299,7 +300,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/purges/v2", purges.list_purges, "Deleted jobs whose files will be removed, and when",
           wire.Purge, True, _PAGE),
     Route("GET", _NOTIFICATIONS, notifications.listing, "Whom you want told of what", wire.Notification, True,
-          (*_PAGE, _OF_JOB)),
+          (*_PAGE, _OF_JOB, _OF_OWNER)),
     Route("POST", _NOTIFICATIONS, notifications.subscribe, "Ask to be told, or all of an array or none",
           wire.Notification, False, (_KEY,), _SUBSCRIPTION, True, {201: "on disk; an array for an array"}),
     Route("GET", f"{_NOTIFICATIONS}/key", notifications.key, "What webhooks for the caller are signed with",
@@ -313,7 +314,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", f"{_NOTIFICATIONS}/{{id}}/attempts", notifications.attempts, "Every try to deliver it",
           wire.Attempt, True, _PAGE),
     Route("GET", _DELIVERIES, notifications.deliveries, "What is to be told, was, or could not be",
-          wire.Delivery, True, (*_PAGE, _OF_JOB, _STATE)),
+          wire.Delivery, True, (*_PAGE, _OF_JOB, _OF_OWNER, _STATE)),
     Route("GET", f"{_DELIVERIES}/{{id}}", notifications.delivery, "A delivery", wire.Delivery),
     Route("DELETE", f"{_DELIVERIES}/{{id}}", notifications.drop, "Try it no more, and forget it",
           wire.Delivery),

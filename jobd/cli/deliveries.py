@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 LIMIT = 50
 COLUMNS = (
-    Column("ID"), Column("JOB"), Column("EVENT"), Column("STATUS"), Column("TRIES"),
+    Column("ID"), Column("JOB"), Column("USER"), Column("EVENT"), Column("STATUS"), Column("TRIES"),
     Column("TO", flexible=True), Column("CAME OF IT", flexible=True),
 )  # fmt: skip
 
@@ -30,8 +30,9 @@ def arguments(parser: Parser, verb: str) -> None:
         "job",
         metavar="JOB",
         nargs="?",
-        help="those about this job alone (default: all of yours; as an admin, everybody's)",
+        help="those about this job alone (default: all of yours)",
     )
+    add("--everybody", action="store_true", help="everybody's, if you are an administrator")
     state = parser.add_mutually_exclusive_group()
     state.add_argument("--failed", action="store_true", help="those that could not be delivered")
     state.add_argument("--open", action="store_true", help="those that are still to be delivered")
@@ -81,7 +82,8 @@ def _found(session: Session, limit: int | None) -> list[dict[str, Any]]:
     job_id = ids.find(session.client(), options.job) if options.job else None
     failed = options.failed or options.retry
     state = "FAILED" if failed else "OPEN" if options.open else None
-    return session.client().deliveries(job_id, state, limit)
+    owner = "*" if options.everybody and job_id is None else None
+    return session.client().deliveries(job_id, state, limit, owner=owner)
 
 
 def _print(session: Session, rows: list[dict[str, Any]]) -> None:
@@ -89,5 +91,5 @@ def _print(session: Session, rows: list[dict[str, Any]]) -> None:
 
 
 def _row(row: dict[str, Any]) -> list[str]:
-    names = ("id", "associatedUuid", "event", "status", "attempts")
+    names = ("id", "associatedUuid", "owner", "event", "status", "attempts")
     return [*(word(row[name]) for name in names), word(row["url"] or "a command"), word(row["message"])]

@@ -64,7 +64,7 @@ def _arguments_of_notify(parser: Parser) -> None:
 `jobctl notify test` tells of no job, at once, and says what came of it.
 Within --to and --body ${JOB_NAME}, ${JOB_STATUS} and the like stand for what
 they say. A command has them as variables of its environment, and the whole
-message on standard input; it runs as you, in /, for 30 seconds at most."""
+message on standard input; it runs as you, in your home, for 30 seconds at most."""
     jobs(parser)
     add = parser.add_argument
     add(

@@ -349,10 +349,16 @@ class Client:
         return [*self._pages(f"/notifications/v2/{quote(notification_id)}/attempts", {}, None)]
 
     def deliveries(
-        self, job_id: str | None = None, status: str | None = None, limit: int | None = None
+        self,
+        job_id: str | None = None,
+        status: str | None = None,
+        limit: int | None = None,
+        *,
+        owner: str | None = None,
     ) -> Jobs:
-        """What is to be told (`OPEN`), was (`DELIVERED`), or could not be (`FAILED`), the newest first."""
-        where = {"associatedUuid": job_id, "status": status}
+        """What is to be told (`OPEN`), was (`DELIVERED`), or could not be (`FAILED`), the newest first.
+        owner: for administrators, somebody else's than yours, or "*"."""
+        where = {"associatedUuid": job_id, "status": status, "owner": owner}
         query = {name: value for name, value in where.items() if value is not None}
         return [*self._pages("/deliveries/v2", query, limit)]
 

@@ -113,7 +113,9 @@ class Messenger:
             raise Unavailable(f"there is no user {owner} on this machine at present")
         own = {"HOME": who.home, "USER": owner, "LOGNAME": owner, "SHELL": who.shell, "PATH": _PATH}
         environment = {**own, "XDG_RUNTIME_DIR": f"/run/user/{who.uid}", **variables}
-        done = self._persons.run(owner, argv, environment=environment, stdin=stdin, timeout=COMMAND_LIMIT)
+        done = self._persons.run(
+            owner, argv, environment=environment, directory=who.home, stdin=stdin, timeout=COMMAND_LIMIT
+        )
         return _outcome(argv[0], done)
 
 

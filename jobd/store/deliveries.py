@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from jobd.store import pems
 from jobd.store.outbox import DELIVERED, FAILED
+from jobd.store.pems import Whose
 
 OPEN = "OPEN"
 STATES = (OPEN, DELIVERED, FAILED)
@@ -59,20 +58,15 @@ def get(sql: sqlite3.Connection, delivery_id: str) -> Delivery | None:
 
 
 def of_owner(
-    sql: sqlite3.Connection, of: Collection[str], state: str | None, limit: int, offset: int
+    sql: sqlite3.Connection, whose: Whose, state: str | None, limit: int, offset: int
 ) -> list[Delivery]:
-    """Those of the first of these grantees, about jobs that they may read; of none: everybody's. In that
-    state or any, the newest first."""
-    conditions = ["TRUE"]
-    parameters: list[Any] = []
-    if of:
-        conditions += ["delivery.owner = ?", pems.READABLE]
-        parameters += [next(iter(of)), *pems.reader(of)]
+    """Those, in that state or any, the newest first."""
+    where, parameters = whose.condition("delivery")
     if state is not None:
-        conditions.append("outcome IS ?")
+        where += " AND outcome IS ?"
         parameters.append(None if state == OPEN else state)
     order = "ORDER BY delivery.seq DESC LIMIT ? OFFSET ?"
-    return _found(sql, f"{' AND '.join(conditions)} {order}", (*parameters, limit, offset))
+    return _found(sql, f"{where} {order}", (*parameters, limit, offset))
 
 
 def of_job(

@@ -10,11 +10,11 @@ import json
 import sqlite3
 import time
 import uuid
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jobd.store import pems
+from jobd.store.pems import Whose
 from jobd.store.tables import dump
 from jobd.store.writer import Transaction
 
@@ -114,14 +114,11 @@ def of_job(sql: sqlite3.Connection, job_seq: int, owner: str | None) -> list[Not
     return _found(sql, where, (job_seq, owner, owner))
 
 
-def owned(sql: sqlite3.Connection, of: Collection[str], limit: int, offset: int) -> list[Notification]:
-    """Those of the first of these grantees, about jobs that they may read; of none: everybody's. The newest
-    first."""
+def owned(sql: sqlite3.Connection, whose: Whose, limit: int, offset: int) -> list[Notification]:
+    """Those, the newest first."""
+    where, parameters = whose.condition("notification")
     order = "ORDER BY notification.seq DESC LIMIT ? OFFSET ?"
-    if not of:
-        return _found(sql, f"TRUE {order}", (limit, offset))
-    where = f"notification.owner = ? AND {pems.READABLE}"
-    return _found(sql, f"{where} {order}", (next(iter(of)), *pems.reader(of), limit, offset))
+    return _found(sql, f"{where} {order}", (*parameters, limit, offset))
 
 
 def count(sql: sqlite3.Connection, job_seq: int, owner: str) -> int:

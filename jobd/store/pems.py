@@ -13,6 +13,7 @@ import time
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 from jobd import people
 from jobd.store.writer import Transaction
@@ -40,6 +41,29 @@ SHARED_WITH = "SELECT job_seq FROM pem WHERE grantee IN (SELECT value FROM json_
 
 READABLE = f"(job.owner = ? OR job_seq IN ({SHARED_WITH}))"
 """Of rows that have a job, which is joined; the parameters are what `reader` makes of grantees."""
+
+
+@dataclass(frozen=True)
+class Whose:
+    """Which notifications are meant, or what is to be told for them: rows with an owner, about a job, which
+    is joined."""
+
+    owner: str | None
+    """None: everybody's."""
+    reader: Collection[str] = ()
+    """Only about jobs that these grantees may read; none: about any."""
+
+    def condition(self, table: str) -> tuple[str, list[Any]]:
+        """With its parameters."""
+        conditions: list[str] = []
+        parameters: list[Any] = []
+        if self.owner is not None:
+            conditions.append(f"{table}.owner = ?")
+            parameters.append(self.owner)
+        if self.reader:
+            conditions.append(READABLE)
+            parameters += reader(self.reader)
+        return " AND ".join(conditions) or "TRUE", parameters
 
 
 def grantees(name: str, groups: Iterable[str]) -> list[str]:

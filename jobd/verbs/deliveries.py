@@ -30,13 +30,18 @@ class Rehearsal:
 
 
 async def listing(
-    desk: Desk, caller: Caller, job_id: str | None, state: str | None, limit: int, offset: int
+    desk: Desk,
+    caller: Caller,
+    job_id: str | None,
+    owner: str | None,
+    state: str | None,
+    limit: int,
+    offset: int,
 ) -> list[Delivery]:
-    """The caller's own, and everybody's for an administrator; of that job or of all that they may read, in
-    that state or any."""
+    """As `subscribe.listing`, in that state or any."""
     if job_id is None:
-        of = [] if caller.admin else caller.grantees
-        return await desk.store.read(lambda sql: deliveries.of_owner(sql, of, state, limit, offset))
+        those = subscribe.whose(caller, owner)
+        return await desk.store.read(lambda sql: deliveries.of_owner(sql, those, state, limit, offset))
     own = None if caller.admin else caller.name
     job = await find(desk, caller, job_id)
     return await desk.store.read(lambda sql: deliveries.of_job(sql, job.seq, own, state, limit, offset))

@@ -11,16 +11,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from jobd.errors import Conflict, Fault, Invalid, NotFound
+from jobd.errors import Conflict, Fault, Forbidden, Invalid, NotFound
 from jobd.store import notifications, outbox
 from jobd.store.job import Job
 from jobd.store.notifications import Notification, Wanted
+from jobd.store.pems import Whose
 from jobd.store.writer import Transaction
 from jobd.verbs import notification, once
 from jobd.verbs.desk import Caller, Desk, find, may_read
 from jobd.verbs.once import Key
 from jobd.verbs.submit import check_person
 
+EVERYBODY = "*"
 _JOB = "associatedUuid"
 
 
@@ -39,12 +41,13 @@ async def subscribe(
 
 
 async def listing(
-    desk: Desk, caller: Caller, job_id: str | None, limit: int, offset: int
+    desk: Desk, caller: Caller, job_id: str | None, owner: str | None, limit: int, offset: int
 ) -> list[Notification]:
-    """The caller's own, and everybody's for an administrator: of that job, else of all that they may read."""
+    """Of that job: the caller's own, and everybody's for an administrator. Of all jobs: the caller's own; an
+    administrator can ask for another owner's, or `*`. Raises Forbidden to others who do."""
     if job_id is None:
-        of = [] if caller.admin else caller.grantees
-        return await desk.store.read(lambda sql: notifications.owned(sql, of, limit, offset))
+        those = whose(caller, owner)
+        return await desk.store.read(lambda sql: notifications.owned(sql, those, limit, offset))
     own = None if caller.admin else caller.name
     job = await find(desk, caller, job_id)
     found = await desk.store.read(lambda sql: notifications.of_job(sql, job.seq, own))
@@ -57,6 +60,14 @@ async def details(desk: Desk, caller: Caller, notification_id: str) -> Notificat
     if found is None or not await may_see(desk, caller, found):
         raise NotFound(f"no notification {notification_id}")
     return found
+
+
+def whose(caller: Caller, owner: str | None) -> Whose:
+    """Raises Forbidden."""
+    if owner not in (None, caller.name) and not caller.admin:
+        raise Forbidden(f"what {owner} is told is not yours to see")
+    named = None if owner == EVERYBODY else owner or caller.name
+    return Whose(named, () if caller.admin else caller.grantees)
 
 
 class Owned(Protocol):
