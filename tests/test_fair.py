@@ -16,11 +16,12 @@ import pytest
 from jobd.config import Queue, Slots, System
 from jobd.engine.admit import admit, why
 from jobd.engine.fair import Past
-from jobd.engine.room import admins_part, short
+from jobd.engine.room import Roomy, admins_part, short
 from jobd.status import Status
 from jobd.store import drains, moves, queries
 from jobd.store.job import Job
 from jobd.store.store import open_store
+from tests.daemon import until
 from tests.stores import draft
 
 GB = 1 << 30
@@ -293,6 +294,28 @@ def test_room_is_that_of_the_nearest_directory_that_is_there(tmp_path: Path) -> 
     for least, told in ((1, False), (1 << 60, True)):
         system = System(id="local", work_dir=f"{tmp_path}/not/there", min_free=least)
         assert bool(short(system, [me])) is told
+
+
+def test_room_that_was_seen_holds_for_a_moment_and_for_those_alone() -> None:
+    roomy = Roomy()
+    assert not roomy.holds({"alice"}), "nobody has looked"
+    roomy.note({"alice", "bob"}, {"bob": "no room"})
+    assert roomy.holds({"alice"})
+    assert not roomy.holds({"alice", "bob"}), "too little is looked at again"
+    assert not roomy.holds({"alice", "carol"}), "a new one's disk was not looked at"
+    until(lambda: not roomy.holds({"alice"}))
+
+
+def test_a_turn_tells_whether_all_processors_are_taken(machine: Machine) -> None:
+    def full() -> bool:
+        return bool(
+            machine.run(machine.store.write(lambda tx: admit(tx, machine.system, 1.0, machine.past))).full
+        )
+
+    machine.submit("alice", processors=4)
+    assert not full(), "it started, and nobody waits"
+    machine.submit("bob")
+    assert full()
 
 
 # ---- cost

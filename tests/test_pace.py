@@ -127,3 +127,22 @@ def test_what_is_said_of_one_job_makes_no_system_sick(error):
         await one.stop()
 
     asyncio.run(main())
+
+
+def test_newcomers_to_a_full_machine_share_a_turn():
+    async def main() -> None:
+        one = lane(Asked())
+        one.newcomer()
+        assert one.bell.is_set(), "it may start"
+        one.bell.clear()
+        one.full = True
+        for _ in range(9):
+            one.newcomer()
+        assert not one.bell.is_set()
+        await asyncio.wait_for(one.bell.wait(), 5)
+        one.bell.clear()
+        one.newcomer()
+        await asyncio.wait_for(one.bell.wait(), 5)
+        await one.stop()
+
+    asyncio.run(main())

@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from jobd.store.connection import APPLICATION_ID, database
 from jobd.store.filesystem import network_file_system
 from jobd.store.store import Store, lock, open_store
 from jobd.store.tables import to_sql
+from jobd.store.writer import Transaction
 from tests.stores import add, draft, get
 
 MIGRATIONS = Path(jobd.store.migrations.__file__).parent
@@ -146,6 +148,29 @@ def test_one_bad_piece_takes_only_itself_back(tmp_path):
             assert await store.job(job.id) is not None
         for job in results[0::2]:
             assert await store.job(job.id) is not None
+
+    with_store(tmp_path, test)
+
+
+def test_what_comes_in_while_pieces_are_done_is_in_their_commit(tmp_path):
+    async def test(store: Store):
+        statements: list[str] = []
+        came = threading.Event()
+
+        def first(tx: Transaction) -> None:
+            tx.sql.set_trace_callback(statements.append)
+            assert came.wait(10)
+            moves.insert(tx, draft(), "alice", "First.")
+
+        def second(tx: Transaction) -> int:
+            return queries.stored(tx.sql)
+
+        written = store.hand_in(first)
+        behind = store.hand_in(second)
+        came.set()
+        assert await behind == 1, "it sees what was written before it"
+        await written
+        assert statements.count("COMMIT") == 1
 
     with_store(tmp_path, test)
 
@@ -364,7 +389,7 @@ LINE = queries.Line("default", "alice", False, False)
         lambda sql: drains.history(sql, "local", 10, 0),
         lambda sql: queries.to_move(sql, "local", {1, 2}, {"me"}, {"you"}, 1.0),
         lambda sql: queries.inputs_to_end(sql, "local"),
-        lambda sql: queries.owners_of_inputs(sql, "local"),
+        lambda sql: queries.owners_waiting(sql, "local"),
         lambda sql: queries.to_purge(sql, 1.0, 10),
         lambda sql: queries.hidden(sql, "me", 10, 0),
         lambda sql: queries.placed(sql, "local"),

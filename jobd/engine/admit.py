@@ -42,6 +42,8 @@ class Admitted:
     """Now in SUBMITTING, to be handed over."""
     waits: dict[Line, str] = field(default_factory=dict)
     """Why each line that waits does so."""
+    full: bool = False
+    """Processors were short: who comes now can but wait, most likely."""
     more: bool = False
     """There may be others: turn again."""
 
@@ -61,7 +63,8 @@ def admit(
     starting = _choose(lines, bars, free)
     waits = {line: bars.before(line) or _stage(tx, job, free) for line, job in lines.first.items()}
     jobs = [_start(tx, job, gpus) for job, gpus in starting]
-    return Admitted(jobs, waits, more=len(jobs) == _MOST_STARTS)
+    exhausted = free is not None and free.exhausted
+    return Admitted(jobs, waits, full=exhausted, more=len(jobs) == _MOST_STARTS)
 
 
 def why(job: Job, system: System, waits: Mapping[Line, str]) -> str:

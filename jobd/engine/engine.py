@@ -67,7 +67,7 @@ class Engine:
 
     def submitted(self, system: str) -> None:
         if system in self._lanes:
-            self._lanes[system].bell.set()
+            self._lanes[system].newcomer()
 
     def kill_asked(self, job: Job) -> None:
         if job.system not in self._lanes:

@@ -21,6 +21,7 @@ from jobd.backend import Backend
 from jobd.config import Fetch, System
 from jobd.engine.fair import Past
 from jobd.engine.pace import Pace, Sickness
+from jobd.engine.room import Roomy
 from jobd.engine.transfers import Transfers
 from jobd.errors import Down, JobdError, Unavailable
 from jobd.figures import Figures
@@ -29,6 +30,9 @@ from jobd.store.queries import Line
 from jobd.store.store import Store
 
 T = TypeVar("T")
+
+_LEISURE = 0.05
+"""Seconds."""
 
 log = logging.getLogger(__name__)
 
@@ -106,8 +110,12 @@ class Lane:
         self.figures = Figures()
         self.waits: dict[Line, str] = {}
         """Why each line waits, as of the last turn."""
+        self.full = False
+        """All processors were taken then."""
+        self._leisurely: asyncio.TimerHandle | None = None
         self.looking: asyncio.Future[dict[str, str]] | None = None
         """The look for room on the disks that is under way."""
+        self.roomy = Roomy()
         self.killing: set[str] = set()
         """Tags whose kill is being carried out."""
         self.polling = asyncio.Lock()
@@ -138,7 +146,7 @@ class Lane:
             return
         before = self._threads
         self.system, self.backend, self.sick = system, backend, None
-        self.pace = Pace(interval, adaptive=system.slots is None)
+        self.pace, self.roomy = Pace(interval, adaptive=system.slots is None), Roomy()
         self.hurried.set()
         self._threads, self.submitting = self._make_threads(), self._make_submitting()
         before.shutdown(wait=False)
@@ -189,6 +197,19 @@ class Lane:
     def ring_in(self, seconds: float, bell: asyncio.Event | None = None) -> None:
         """Rings the bell, or that one, after that time."""
         asyncio.get_running_loop().call_later(seconds, (bell or self.bell).set)
+
+    def newcomer(self) -> None:
+        """A job may start, or is to be told why not. While all is taken there is time for that: a turn costs
+        as much as taking the job."""
+        if not self.full:
+            self.roomy = Roomy()
+            self.bell.set()
+        elif self._leisurely is None:
+            self._leisurely = asyncio.get_running_loop().call_later(_LEISURE, self._ring_leisurely)
+
+    def _ring_leisurely(self) -> None:
+        self._leisurely = None
+        self.bell.set()
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(self._guarded(work))

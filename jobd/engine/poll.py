@@ -42,13 +42,15 @@ async def poll(lane: Lane, tags: set[str] | None) -> bool:
 
 
 async def _poll(lane: Lane, tags: set[str] | None) -> None:
-    jobs = await lane.store.read(lambda sql: _jobs(sql, lane, tags))
+    jobs = await _jobs(lane, tags)
     reports, took = await lane.ask(_timed, lane, [placed(job) for job in jobs]) if jobs else ({}, 0.0)
     gap = _answered(lane) if tags is None and not lane.sick else None
     decided = [Decided(job, decision) for job in jobs if (decision := _decide(lane, job, reports, gap))]
-    over = await lane.store.write(lambda tx: _write(tx, decided)) if decided else 0
-    if over:
-        lane.bell.set()
+    if decided:
+        written = lane.store.hand_in(lambda tx: _write(tx, decided))
+        if any("ended" in item.decision.columns for item in decided):
+            lane.bell.set()  # now, so that who starts in its place is in the same commit
+        await written
     if any(item.decision.to is Status.CLEANING_UP for item in decided):
         lane.files.set()
     if tags is None:
@@ -73,11 +75,16 @@ def _no_answer(lane: Lane, trouble: str) -> None:
     lane.pace.failed()
 
 
-def _jobs(sql: queries.Connection, lane: Lane, tags: set[str] | None) -> list[Job]:
+async def _jobs(lane: Lane, tags: set[str] | None) -> list[Job]:
+    """Few are read in the event loop itself, as a single job is."""
     if tags is None:
-        lost = queries.lost(sql, lane.system.id, time.time() - _CORRECTABLE_FOR)
-        return queries.placed(sql, lane.system.id) + lost
-    return [job for job in queries.by_tags(sql, tags) if job.submitted and _is_here(job, lane)]
+        return await lane.store.read(lambda sql: _all(sql, lane.system.id))
+    found = lane.store.query(lambda sql: queries.by_tags(sql, tags))
+    return [job for job in found if job.submitted and _is_here(job, lane)]
+
+
+def _all(sql: queries.Connection, system: str) -> list[Job]:
+    return queries.placed(sql, system) + queries.lost(sql, system, time.time() - _CORRECTABLE_FOR)
 
 
 def _is_here(job: Job, lane: Lane) -> bool:
@@ -105,20 +112,16 @@ def _decide(lane: Lane, job: Job, reports: Mapping[str, Report | None], gap: flo
     return absent(job, gap, lane.system.lost_after, time.time())
 
 
-def _write(tx: Transaction, decided: list[Decided]) -> int:
-    """Returns how many jobs are over by it."""
-    over = 0
+def _write(tx: Transaction, decided: list[Decided]) -> None:
     for item in decided:
         job, decision = item.job, item.decision
         if job.condition is Condition.LOST and job.over:
             if decision.to:
                 moves.correct(tx, job, decision.to, decision.description, **decision.columns)
         elif decision.to and decision.to is not job.status:
-            done = moves.move(tx, job, decision.to, decision.description, decision.by, **decision.columns)
-            over += done and "ended" in decision.columns
+            moves.move(tx, job, decision.to, decision.description, decision.by, **decision.columns)
         else:
             moves.change(tx, job, **decision.columns)
-    return over
 
 
 async def forget(lane: Lane, jobs: list[Job]) -> None:

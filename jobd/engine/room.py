@@ -10,11 +10,31 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Mapping, Set
 
 from jobd.config import System
 from jobd.people import known
 from jobd.units import format_size
+
+_HOLDS = 0.5
+"""Seconds."""
+
+
+class Roomy:
+    """Whose disks had room when somebody looked last. That holds for a moment, for those who wait already: a
+    look is a call in another thread, and there is a turn at each job's end. That there was too little does
+    not hold: it is looked at again."""
+
+    def __init__(self) -> None:
+        self._owners: set[str] = set()
+        self._until = 0.0
+
+    def note(self, owners: Set[str], short: Mapping[str, str]) -> None:
+        self._owners, self._until = owners - short.keys(), time.monotonic() + _HOLDS
+
+    def holds(self, owners: Set[str]) -> bool:
+        return time.monotonic() < self._until and owners <= self._owners
 
 
 def short(system: System, owners: Iterable[str]) -> dict[str, str]:

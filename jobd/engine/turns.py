@@ -42,7 +42,7 @@ async def start_waiting(lane: Lane) -> None:
         admitted = await lane.store.write(
             lambda tx: admit.admit(tx, lane.system, time.time(), lane.past, full)
         )
-        lane.waits = admitted.waits
+        lane.waits, lane.full = admitted.waits, admitted.full
         for job in admitted.jobs:
             lane.figures.started += 1
             if job.attempt == 1:
@@ -61,18 +61,20 @@ async def _short_of_room(lane: Lane) -> dict[str, str]:
     """By user, in words. A file system that does not answer holds up nothing but that question."""
     if lane.system.min_free is None:
         return {}
+    owners = lane.store.query(lambda sql: queries.owners_waiting(sql, lane.system.id))
+    if lane.roomy.holds(owners):
+        return {}
     if lane.looking is None or lane.looking.done():
-        lane.looking = asyncio.ensure_future(lane.call(_look_for_room, lane))
+        lane.looking = asyncio.ensure_future(_look_for_room(lane, owners))
     look = lane.looking  # the next one may have begun by the time we go on
     done, _ = await asyncio.wait([look], timeout=_LONGEST_LOOK)
     return look.result() if done else {}
 
 
-def _look_for_room(lane: Lane) -> dict[str, str]:
-    """Runs in a thread of the lane."""
-    owners = lane.store.query(lambda sql: {line.owner for line in queries.lines(sql, lane.system.id)})
-    owners |= lane.store.query(lambda sql: queries.owners_of_inputs(sql, lane.system.id))
-    return room.short(lane.system, owners)
+async def _look_for_room(lane: Lane, owners: set[str]) -> dict[str, str]:
+    short = await lane.call(room.short, lane.system, owners)
+    lane.roomy.note(owners, short)
+    return short
 
 
 async def listen(lane: Lane) -> None:

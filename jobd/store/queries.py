@@ -128,10 +128,12 @@ def inputs_to_end(sql: sqlite3.Connection, system: str) -> list[Job]:
     return jobs(sql, where, (system,))
 
 
-def owners_of_inputs(sql: sqlite3.Connection, system: str) -> set[str]:
-    """Who waits for inputs there."""
+def owners_waiting(sql: sqlite3.Connection, system: str) -> set[str]:
+    """Whose jobs wait there, to start or for inputs."""
     statement = f"SELECT DISTINCT owner FROM job WHERE {_MOVING} AND system = ? AND status = 'STAGING_INPUTS'"
-    return {owner for (owner,) in sql.execute(statement, (system,))}
+    return {line.owner for line in lines(sql, system)} | {
+        owner for (owner,) in sql.execute(statement, (system,))
+    }
 
 
 _PURGEABLE = f"hidden = 1 AND purged IS NULL AND {_among(TERMINAL)}"

@@ -69,6 +69,11 @@ class Store:
         raises, or Unavailable."""
         return await self._writer.write(work)
 
+    def hand_in(self, work: Work[T]) -> asyncio.Future[T]:
+        """The same, to be awaited later: what is written next comes after it, in the same commit if that can
+        be."""
+        return self._writer.write(work)
+
     async def upkeep(self) -> None:
         """A look at all of the file (`damage` says what it found), then what makes it small again. Raises
         Unavailable."""

@@ -1,5 +1,5 @@
 """The one thread that writes. Callers hand in a piece of work, a function of the transaction; many pieces
-share one commit.
+share one commit: all that have come in by the time it begins, those too that came while others were done.
 
 Each piece runs under a savepoint of its own, so that one that raises takes only itself back. A caller hears
 of success after the commit is on disk (T1), and watchers of jobs hear of the change then too, in one wake-up
@@ -13,7 +13,7 @@ import queue
 import sqlite3
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -76,6 +76,8 @@ class Writer:
         self.trouble = ""
         """Why the last commit failed; empty when it did not."""
         self._queue: queue.SimpleQueue[_Piece[Any] | None] = queue.SimpleQueue()
+        self._ahead: list[_Piece[Any] | None] = []
+        """Taken from the queue, and its turn is when the present commit is through."""
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self.counts: Counter[str] = Counter()
         """What transactions have counted so far. For the event loop's thread."""
@@ -88,35 +90,33 @@ class Writer:
         self._queue.put(None)
         self._thread.join()
 
-    async def write(self, work: Work[T], *, alone: bool = False) -> T:
-        """`alone`: outside any transaction, and nobody else's work meanwhile."""
+    def write(self, work: Work[T], *, alone: bool = False) -> asyncio.Future[T]:
+        """Hands it in, at once and in this order; await its commit. `alone`: outside any transaction, and
+        nobody else's work meanwhile."""
         loop = asyncio.get_running_loop()
         piece = _Piece(work, loop, loop.create_future(), alone)
         self._queue.put(piece)
-        result: T = await piece.future
-        return result
+        return piece.future
 
     def _run(self) -> None:
-        going = True
-        while going:
-            batch, going = self._drain()
-            if together := [piece for piece in batch if not piece.alone]:
-                self._commit(together)
-            for piece in batch:
-                if piece.alone:
-                    self._do_alone(piece)
+        while piece := self._ahead.pop() if self._ahead else self._queue.get():
+            if piece.alone:
+                self._do_alone(piece)
+            else:
+                self._commit(piece)
         self._db.close()
 
-    def _drain(self) -> tuple[list[_Piece[Any]], bool]:
-        """Waits for one piece, then takes what else is there already."""
-        batch: list[_Piece[Any]] = []
-        piece = self._queue.get()
-        while piece is not None:
-            batch.append(piece)
-            if len(batch) == _MOST_PER_COMMIT or self._queue.empty():
-                return batch, True
+    def _together(self, first: _Piece[Any]) -> Iterator[_Piece[Any]]:
+        """With what came after it, also while those before were being done."""
+        yield first
+        for _ in range(_MOST_PER_COMMIT - 1):
+            if self._queue.empty():
+                return
             piece = self._queue.get()
-        return batch, False
+            if piece is None or piece.alone:
+                self._ahead.append(piece)
+                return
+            yield piece
 
     def _do_alone(self, piece: _Piece[Any]) -> None:
         try:
@@ -127,14 +127,16 @@ class Writer:
         if not piece.loop.is_closed():
             piece.loop.call_soon_threadsafe(piece.deliver)
 
-    def _commit(self, batch: list[_Piece[Any]]) -> None:
+    def _commit(self, first: _Piece[Any]) -> None:
+        batch: list[_Piece[Any]] = []
         done: list[Transaction] = []
         try:
             with disk_errors():
                 sql = connection(self._db)
                 sql.execute("BEGIN IMMEDIATE")
                 try:
-                    for piece in batch:
+                    for piece in self._together(first):
+                        batch.append(piece)
                         done.append(_attempt(sql, piece))
                     sql.execute("COMMIT")
                 except BaseException:
@@ -145,9 +147,10 @@ class Writer:
         except Exception as error:
             self.trouble = str(error)
             done.clear()
+            batch = batch or [first]
             for piece in batch:
                 piece.error = piece.error or error
-        loop = batch[0].loop
+        loop = first.loop
         if not loop.is_closed():
             loop.call_soon_threadsafe(self._deliver, batch, done)
         for transaction in done:
