@@ -21,7 +21,7 @@ from jobd.backend import Placed, Ticket
 from jobd.backends import jobscript
 from jobd.backends.jobscript import Records
 from jobd.errors import Down, Fault, Invalid, JobdError, Refused, Unavailable
-from jobd.keeper.persons import Finished, Persons
+from jobd.keeper.persons import Finished, Persons, Ran
 
 _PATH = "/usr/local/bin:/usr/bin:/bin:/opt/slurm/bin:/opt/pbs/bin"
 _TIMEOUT = 30.0
@@ -130,14 +130,20 @@ class Scheduler:
         """The output of a command given as that person. Raises Refused in the system's words, Unavailable."""
         return self.outcome(name, self._run(user, name, [self.programs.paths[name], *arguments]))
 
-    def submit(self, ticket: Ticket, name: str, arguments: Sequence[str], script: bytes) -> str:
+    def submit(self, ticket: Ticket, name: str, arguments: Sequence[str], script: bytes) -> str | Ran:
         """Makes the job's directories and hands the script over, as the person. Raises Refused,
         Unavailable."""
-        command = jobscript.prepared(ticket, [self.programs.paths[name], *arguments])
-        done = self._run(ticket.user, name, command, script)
-        if done.code == jobscript.CANNOT_PREPARE:
-            raise Refused(f"the job's own directory {ticket.workspace!r} cannot be made: {said(done)}")
-        return self.outcome(name, done)
+        done = self.persons.submit(
+            ticket.user,
+            ticket.workspace,
+            ticket.job_id,
+            ticket.tag,
+            [self.programs.paths[name], *arguments],
+            environment=self.environment,
+            stdin=script,
+            timeout=self.programs.timeout(name),
+        )
+        return done if isinstance(done, Ran) else self.outcome(name, done)
 
     def outcome(self, name: str, done: Finished) -> str:
         if done.code == 0:
@@ -149,11 +155,9 @@ class Scheduler:
             raise Down(what)
         raise Refused(what)
 
-    def _run(self, user: str | None, name: str, argv: Sequence[str], stdin: bytes = b"") -> Finished:
+    def _run(self, user: str | None, name: str, argv: Sequence[str]) -> Finished:
         """Raises Unavailable, and Refused for a person who is not served."""
-        return self.persons.run(
-            user, argv, environment=self.environment, stdin=stdin, timeout=self.programs.timeout(name)
-        )
+        return self.persons.run(user, argv, environment=self.environment, timeout=self.programs.timeout(name))
 
 
 def words(name: str, done: Finished) -> str:

@@ -1,7 +1,7 @@
 """The script that a scheduler gets, and the records that it leaves. For /bin/sh of any cluster.
 
 Each attempt has a directory `.jobd-TAG` in the job's own, on the file system that the nodes share, made as
-the person before the scheduler is asked. In it, whole or not at all:
+the person before the scheduler is asked (jobd/keeper/attempt.py). In it, whole or not at all:
 
     claim    a symbolic link (which is made or is there, nothing between) whose target is the local id of the
              submission that may run, or the word `revoked`. A requeue by the scheduler has the same id and
@@ -32,7 +32,6 @@ from jobd.backend import Ticket
 FILES = ("start", "exit", "failed", "deleted")
 UNCLAIMED = 79
 """The script's exit code when another submission has the claim, or its records cannot be written."""
-REVOKED = "revoked"
 
 _PATH = "/usr/local/bin:/usr/bin:/bin"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -51,39 +50,6 @@ def attempt(name: str) -> str:
 def word(text: str) -> str:
     """As one word of a script. No carriage return stands before a newline, which some schedulers refuse."""
     return shlex.quote(text).replace("\r\n", "\r''\n")
-
-
-# ---- before it is handed over, on this machine, as the person
-
-PREPARE = r"""
-umask 077
-workspace=$1 attempt=$1/$2 job=$3
-shift 3
-[ -d "$workspace" ] && [ -n "$(ls -A "$workspace")" ]
-theirs=$?
-mkdir -p "$attempt" || exit 73
-[ $theirs = 0 ] || printf '%s\n' "$job" > "$workspace/.jobd" || exit 73
-for other in "$workspace"/.jobd-*; do
-    if [ -d "$other" ] && [ "$other" != "$attempt" ]; then
-        ln -s revoked "$other/claim" 2>/dev/null
-        claim=$(readlink "$other/claim") || exit 73
-        [ "$claim" = revoked ] || { echo "jobd: ran $claim ${other##*/.jobd-}"; exit 0; }
-    fi
-done
-exec "$@"
-"""
-"""Makes the job's directory and the attempt's, revokes the attempts before it, then becomes its arguments."""
-CANNOT_PREPARE = 73
-
-
-def prepared(ticket: Ticket, command: Sequence[str]) -> list[str]:
-    return ["/bin/sh", "-c", PREPARE, "jobd", ticket.workspace, attempt(ticket.tag), ticket.job_id, *command]
-
-
-def ran_before(output: str) -> tuple[str, str] | None:
-    """Local id and tag of an earlier attempt that did start, in spite of all looks; None: there is none."""
-    found = re.search(r"^jobd: ran (\S+) (j[a-z2-7]{13})$", output, re.MULTILINE)
-    return (found[1], found[2]) if found else None
 
 
 # ---- the script

@@ -34,7 +34,7 @@ from jobd.backends.jobscript import UNCLAIMED, Records
 from jobd.backends.pbs_text import Row
 from jobd.backends.pbs_words import Dialect
 from jobd.errors import Conflict, Down, Fault, Invalid, Refused, Unavailable
-from jobd.keeper.persons import Finished
+from jobd.keeper.persons import Finished, Ran
 from jobd.status import Condition
 
 PROGRAMS = ("qsub", "qstat", "qdel", "qselect", "qhold", "qrls")
@@ -75,9 +75,13 @@ class _OneAtATime(Scheduler):
         argv = ["/bin/sh", "-c", _DELETE, "jobd", mark, self.programs.paths["qdel"], *arguments]
         self.outcome("qdel", self._run(placed.owner, "qdel", argv))
 
-    def _run(self, user: str | None, name: str, argv: Sequence[str], stdin: bytes = b"") -> Finished:
+    def submit(self, ticket: Ticket, name: str, arguments: Sequence[str], script: bytes) -> str | Ran:
         with self._turn:
-            return super()._run(user, name, argv, stdin)
+            return super().submit(ticket, name, arguments, script)
+
+    def _run(self, user: str | None, name: str, argv: Sequence[str]) -> Finished:
+        with self._turn:
+            return super()._run(user, name, argv)
 
 
 class PbsBackend(Backend):
@@ -121,9 +125,8 @@ class PbsBackend(Backend):
             if pbs_words.LATER.search(str(words)):
                 raise Unavailable(str(words)) from words
             raise
-        if ran := jobscript.ran_before(said):
-            local_id, name = ran
-            return batch.placed(ticket, local_id, began - LOOK_BACK, name)
+        if isinstance(said, Ran):
+            return batch.placed(ticket, said.local_id, began - LOOK_BACK, said.tag)
         found = pbs_text.ids(said)
         if not found:
             raise Unavailable(f"qsub took it and named no job: {said[:200]!r}")

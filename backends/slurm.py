@@ -27,6 +27,7 @@ from jobd.backends.batch import LOOK_BACK, SKEW, Answer, Programs, RecordReader,
 from jobd.backends.jobscript import UNCLAIMED, Records
 from jobd.backends.slurm_text import Row
 from jobd.errors import Conflict, Down, Fault, Invalid, Refused, Unavailable
+from jobd.keeper.persons import Ran
 from jobd.status import Condition
 
 PROGRAMS = ("sbatch", "squeue", "sacct", "scontrol", "scancel")
@@ -79,9 +80,8 @@ class SlurmBackend(Backend):
             if slurm_words.LATER.search(str(words)):
                 raise Unavailable(str(words)) from words
             raise
-        if ran := jobscript.ran_before(said):
-            local_id, name = ran
-            return batch.placed(ticket, local_id, began - LOOK_BACK, name)
+        if isinstance(said, Ran):
+            return batch.placed(ticket, said.local_id, began - LOOK_BACK, said.tag)
         local_id = slurm_text.submitted(said) or ""
         if not local_id:
             raise Unavailable(f"sbatch took it and named no job: {said[:200]!r}")

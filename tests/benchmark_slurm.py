@@ -34,7 +34,7 @@ _PROGRAMS = ("sbatch", "squeue", "sacct", "scontrol", "scancel")
 class Bench:
     def __init__(self, cluster: Cluster, directory: Path) -> None:
         self.cluster = cluster
-        self.calls = directory / "calls"
+        self.calls, self.sbatch = directory / "calls", str(directory / "sbatch")
         self.calls.touch()
         options = f"conf: {cluster.conf}"
         for name in _PROGRAMS:
@@ -52,11 +52,11 @@ class Bench:
     # submits
 
     def by_sbatch(self, at_once: int) -> float:
-        """Jobs per second of sbatch itself."""
+        """Jobs per second of sbatch itself, by the same wrapper as jobd."""
 
         def one(_: int) -> str:
             return self.cluster.run(
-                "sbatch", "--parsable", "-p", "down", "-o", "/dev/null", input="#!/bin/sh\ntrue\n"
+                self.sbatch, "--parsable", "-p", "down", "-o", "/dev/null", input="#!/bin/sh\ntrue\n"
             )
 
         with ThreadPoolExecutor(at_once) as threads:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import threading
@@ -17,7 +18,7 @@ import pytest
 from jobd.errors import Forbidden, NotFound, Refused, Unavailable
 from jobd.keeper import commands
 from jobd.keeper.errands import Errands
-from jobd.keeper.persons import Persons
+from jobd.keeper.persons import Persons, Ran
 from jobd.people import Person, Served
 from tests import processes
 from tests.attempts import gone
@@ -190,6 +191,27 @@ def test_a_persons_own_daemon_needs_no_errand(tmp_path):
     assert persons.run(None, ["true"], environment=ENVIRONMENT).code == 0
     with pytest.raises(Refused, match="this daemon serves"):
         persons.run("daemon", ["true"], environment=ENVIRONMENT)
+
+
+@needs_people
+def test_what_an_attempt_needs_is_made_as_the_person(place):
+    persons = Persons(place, served=Served(also=("daemon",)))
+    place.chmod(0o777)
+    job = place / "jobs" / "job"
+    place.joinpath("jobs").mkdir()
+    argv = ["/bin/sh", "-c", "umask; id -un; cat"]
+    more = {"environment": ENVIRONMENT, "stdin": b"#!", "timeout": 10.0}
+    with pytest.raises(Refused, match="job' cannot be made: Permission denied"):
+        persons.submit("daemon", str(job), "1-007", "ja", argv, **more)
+    place.joinpath("jobs").chmod(0o777)
+    done = persons.submit("daemon", str(job), "1-007", "ja", argv, **more)
+    assert (done.code, done.out) == (0, b"0077\ndaemon\n#!")
+    assert (job / ".jobd").read_text() == "1-007\n"
+    for made in job, job / ".jobd-ja":
+        assert (made.owner(), stat.S_IMODE(made.stat().st_mode)) == ("daemon", 0o700)
+    (job / ".jobd-ja" / "claim").symlink_to("7")
+    assert persons.submit("daemon", str(job), "1-007", "jb", argv, **more) == Ran("7", "ja")
+    persons._errands.close()
 
 
 def test_whom_a_daemon_serves():

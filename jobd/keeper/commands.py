@@ -35,11 +35,17 @@ class Finished:
 
 
 def run(
-    argv: Sequence[str], environment: Mapping[str, str], directory: str, stdin: bytes, timeout: float
+    argv: Sequence[str],
+    environment: Mapping[str, str],
+    directory: str,
+    stdin: bytes,
+    timeout: float,
+    umask: int = -1,
 ) -> Finished:
-    """Raises Unavailable when it certainly did not run, and when it said more than `MOST` bytes."""
+    """Raises Unavailable when it certainly did not run, and when it said more than `MOST` bytes. `umask`: -1,
+    as it is."""
     with _memory(stdin) as given, _memory() as out, _memory() as err:
-        process = _start(argv, environment, directory, (given, out, err))
+        process = _start(argv, environment, directory, (given, out, err), umask)
         timed_out = _wait(process, timeout)
         finished = _finished(process.returncode, _content(out), _content(err), timed_out)
     if finished.signal == signal.SIGXFSZ:
@@ -65,7 +71,11 @@ class _memory:
 
 
 def _start(
-    argv: Sequence[str], environment: Mapping[str, str], directory: str, streams: tuple[int, int, int]
+    argv: Sequence[str],
+    environment: Mapping[str, str],
+    directory: str,
+    streams: tuple[int, int, int],
+    umask: int,
 ) -> subprocess.Popen[bytes]:
     stdin, out, err = streams
     try:
@@ -76,6 +86,7 @@ def _start(
             stdin=stdin,
             stdout=out,
             stderr=err,
+            umask=umask,
             start_new_session=True,
         )
     except OSError as error:

@@ -14,7 +14,8 @@ from functools import cache
 from typing import Any
 
 from jobd.errors import Forbidden, Refused, Unavailable
-from jobd.keeper import commands, facts, files
+from jobd.keeper import attempt, commands, facts, files
+from jobd.keeper.attempt import Ran
 from jobd.keeper.commands import Finished
 from jobd.keeper.errands import Errands, Leash
 from jobd.keeper.files import Entry
@@ -80,22 +81,42 @@ class Deeds:
         Raises Refused for a person whom this daemon does not serve, and Unavailable: either it did not run,
         or (words say so) nobody can tell what it did.
         """
-        try:
-            identity = None if user is None else self._identity(user)
-        except Forbidden as error:
-            raise Refused(str(error)) from error
+        identity = None if user is None else self._servant(user)
         if identity is None:
             return commands.run(argv, environment, directory, stdin, timeout)
-        order = {
-            "argv": list(argv),
-            "environment": dict(environment),
-            "directory": directory,
-            "stdin": base64.b64encode(stdin).decode(),
-            "timeout": timeout,
-        }
+        order = _order(argv, environment, stdin, timeout) | {"directory": directory}
         said, _ = self._errands.do(identity, "run", order, timeout + _COMMAND_GRACE)
-        texts = {name: said[name].encode("latin-1") for name in ("out", "err")}
-        return Finished(**{**said, **texts})
+        return _finished(said)
+
+    def submit(
+        self,
+        user: str,
+        workspace: str,
+        job_id: str,
+        tag: str,
+        argv: Sequence[str],
+        *,
+        environment: Mapping[str, str],
+        stdin: bytes,
+        timeout: float,
+    ) -> Finished | Ran:
+        """Make the job's directory and the attempt's in it (attempt.py), then run a scheduler's command as
+        `run` does. Ran: an attempt before it ran, and this one was not handed over. Raises as `run`, and
+        Refused when the directory cannot be made."""
+        identity = self._servant(user)
+        if identity is None:
+            return attempt.submit(workspace, job_id, tag, argv, environment, stdin, timeout)
+        order = _order(argv, environment, stdin, timeout)
+        order |= {"workspace": workspace, "job_id": job_id, "tag": tag}
+        said, _ = self._errands.do(identity, "submit", order, timeout + _COMMAND_GRACE)
+        return Ran(**said) if "tag" in said else _finished(said)
+
+    def _servant(self, user: str) -> Identity | None:
+        """As `_identity`, for what is a job's: raises Refused."""
+        try:
+            return self._identity(user)
+        except Forbidden as error:
+            raise Refused(str(error)) from error
 
     def open(self, user: str, root: str, path: str) -> int:
         """A file descriptor to read a regular file beneath `root`, opened as the person; the caller closes
@@ -190,6 +211,22 @@ class Deeds:
         leash: Leash,
     ) -> Any:
         return self._errands.do_long(self._identity(user), deed, order, _SILENCE, told, leash)
+
+
+def _order(
+    argv: Sequence[str], environment: Mapping[str, str], stdin: bytes, timeout: float
+) -> dict[str, Any]:
+    return {
+        "argv": list(argv),
+        "environment": dict(environment),
+        "stdin": base64.b64encode(stdin).decode(),
+        "timeout": timeout,
+    }
+
+
+def _finished(said: Mapping[str, Any]) -> Finished:
+    texts = {name: said[name].encode("latin-1") for name in ("out", "err")}
+    return Finished(**{**said, **texts})
 
 
 @cache

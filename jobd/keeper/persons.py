@@ -24,6 +24,7 @@ from typing import Any
 
 from jobd.errors import Forbidden, Invalid, Refused, Unavailable
 from jobd.keeper import ladder, look, orphans, procfs
+from jobd.keeper.attempt import Ran
 from jobd.keeper.commands import Finished
 from jobd.keeper.deeds import Deeds, own_name
 from jobd.keeper.errands import Leash
@@ -43,6 +44,7 @@ __all__ = [
     "Look",
     "Order",
     "Persons",
+    "Ran",
     "Record",
     "is_own",
     "own_name",

@@ -34,7 +34,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from jobd.errors import JobdError
-from jobd.keeper import archiving, commands, digesting, facts, files, procfs, staging, workspace
+from jobd.keeper import archiving, attempt, commands, digesting, facts, files, procfs, staging, workspace
+from jobd.keeper.attempt import Ran
+from jobd.keeper.commands import Finished
 from jobd.keeper.identity import be_ordinary, become
 from jobd.keeper.main import reset_signals
 
@@ -200,9 +202,16 @@ def _facts(sources: Sequence[str]) -> Done:
 def _run(
     argv: Sequence[str], environment: dict[str, str], directory: str, stdin: str, timeout: float
 ) -> Done:
-    done = commands.run(argv, environment, directory, base64.b64decode(stdin), timeout)
-    texts = {"out": done.out.decode("latin-1"), "err": done.err.decode("latin-1")}
-    return {**vars(done), **texts}, ()
+    return _finished(commands.run(argv, environment, directory, base64.b64decode(stdin), timeout)), ()
+
+
+def _submit(stdin: str, **order: Any) -> Done:
+    done = attempt.submit(stdin=base64.b64decode(stdin), **order)
+    return (vars(done) if isinstance(done, Ran) else _finished(done)), ()
+
+
+def _finished(done: Finished) -> dict[str, object]:
+    return {**vars(done), "out": done.out.decode("latin-1"), "err": done.err.decode("latin-1")}
 
 
 DEEDS: dict[str, Callable[..., Done]] = {
@@ -211,6 +220,7 @@ DEEDS: dict[str, Callable[..., Done]] = {
     "read": _read,
     "facts": _facts,
     "run": _run,
+    "submit": _submit,
 }
 
 
