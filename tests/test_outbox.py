@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from jobd.engine.message import for_command, message
-from jobd.engine.notify import Room, pause_after, pick
+from jobd.engine.outgoing import Room, pause_after, pick
 from jobd.errors import Invalid
 from jobd.status import Condition, Status
 from jobd.store import deliveries, moves, notifications, outbox

@@ -24,6 +24,7 @@ that matters lives in memory, so a crash between any two lines is only a turn th
     kill.py       carrying out kills that were asked for      (T6, T7)
     ticket.py     a job as its backend gets it
     notify.py     telling: what is due goes out, and what came of it is kept
+    outgoing.py   what is told next, how fast, and when again
     messenger.py  the ways in which something is told
     message.py    what is said
 """

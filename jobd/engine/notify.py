@@ -3,8 +3,7 @@
     outbox (store) > what is due > the messenger > what came of it, in the outbox
 
 Nothing is taken out before the outcome is on disk: a crash repeats a delivery, under the same id, and loses
-none. How many are under way is bounded, for each receiver and each person and in all, and receivers take
-turns: one that hangs holds up nobody else.
+none. How many are under way is bounded (outgoing.py): a receiver that hangs holds up nobody else.
 """
 
 from __future__ import annotations
@@ -15,72 +14,24 @@ import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from jobd import people
 from jobd.config import Settings
 from jobd.courier.courier import Outcome
 from jobd.engine.messenger import Messenger, in_thread, sendmail
+from jobd.engine.outgoing import LEAST_PAUSE, MOST_OF_RECEIVER, Manners, Room, pause_after, pick
 from jobd.errors import JobdError, TooMany, Unavailable
 from jobd.keeper.persons import Persons
 from jobd.store import outbox, pems
 from jobd.store.outbox import Due, Try
-from jobd.store.queries import Connection
 from jobd.store.store import Store
 
-_MOST = 64
-_MOST_OF_PERSON = 32
-_MOST_OF_RECEIVER = 16
-_MOST_GATHERED = 10_000
-_GATHER = 0.02
-"""Seconds for which outcomes are gathered: one turn goes on with several."""
-_BUSY, _BUSY_OVER = 0.4, 0.2
-"""The part of a processor that a busy daemon uses, over so many seconds."""
-_SLOWLY = 150
-"""A second."""
-_LEAST_PAUSE = 1.0
-_LONGEST_PAUSE = 86400.0
 _AFTER_A_FAULT = 5.0
 _LOOK_AT_LEAST_EVERY = 60.0
 """Seconds: the clock may be set."""
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Room:
-    """What is under way, and so what else may begin."""
-
-    lines: frozenset[str]
-    of_receiver: Counter[str]
-    of_person: Counter[str]
-    last: str
-    """The receiver that was served last."""
-
-    @property
-    def left(self) -> int:
-        return _MOST - self.of_receiver.total()
-
-    def left_for(self, receiver: str) -> int:
-        of_person = self.of_person[_person(receiver)]
-        return min(_MOST_OF_RECEIVER - self.of_receiver[receiver], _MOST_OF_PERSON - of_person)
-
-
-class Manners:
-    """Telling makes way for what people wait for: while the daemon has much to do, it is done slowly."""
-
-    def __init__(self) -> None:
-        self._at, self._used = time.monotonic(), time.process_time()
-        self._busy = False
-
-    def pause(self, begun: int) -> float:
-        """Seconds to the next turn, after one that has begun so many."""
-        at, used = time.monotonic(), time.process_time()
-        if at - self._at >= _BUSY_OVER:
-            self._busy = used - self._used > _BUSY * (at - self._at)
-            self._at, self._used = at, used
-        return max(_GATHER, begun / _SLOWLY) if self._busy else _GATHER
 
 
 class Notifier:
@@ -129,8 +80,8 @@ class Notifier:
 
     async def rehearse(self, sample: Due) -> Outcome:
         """Tells it at once, past the outbox. Raises TooMany."""
-        if self._testing[sample.owner] >= _MOST_OF_RECEIVER:
-            raise TooMany("so many tests are under way for you already: wait for one to end", _LEAST_PAUSE)
+        if self._testing[sample.owner] >= MOST_OF_RECEIVER:
+            raise TooMany("so many tests are under way for you already: wait for one to end", LEAST_PAUSE)
         self._testing[sample.owner] += 1
         try:
             return await self._messenger.tell([sample])
@@ -179,8 +130,8 @@ class Notifier:
 
     def _room(self) -> Room:
         receivers = Counter(one.receiver for one in self._under_way.values())
-        people = Counter(one.owner for one in self._under_way.values())
-        return Room(frozenset(self._under_way), receivers, people, self._last)
+        persons = Counter(one.owner for one in self._under_way.values())
+        return Room(frozenset(self._under_way), receivers, persons, self._last)
 
     async def _deliver(self, together: Sequence[Due]) -> None:
         try:
@@ -233,32 +184,6 @@ class Notifier:
             log.error("telling failed", exc_info=error)
 
 
-def pick(sql: Connection, room: Room, now: float) -> list[list[Due]]:
-    """What is to be told next: those first who have the least under way, however many receivers others have;
-    and a person's receivers take turns, beginning after the one that was served last."""
-    names = outbox.receivers(sql, now) if room.left > 0 else []
-    names.sort(key=lambda name: (room.of_person[_person(name)], name <= room.last))
-    people, picked, left = Counter(room.of_person), [], room.left
-    for name in names:
-        if left <= 0:
-            break
-        free = min(room.left_for(name), _MOST_OF_PERSON - people[_person(name)], left)
-        found = outbox.due(sql, name, now, free + room.of_receiver[name]) if free > 0 else []
-        begun = [one for one in found if one.line not in room.lines][:free]
-        people[_person(name)] += len(begun)
-        left -= len(begun)
-        picked += [_together(sql, one) for one in begun]
-    return picked
-
-
-def _person(receiver: str) -> str:
-    return receiver.partition(" ")[0]
-
-
-def _together(sql: Connection, first: Due) -> list[Due]:
-    return outbox.gathered(sql, first.line, _MOST_GATHERED) if first.wanted.digest else [first]
-
-
 def _try(delivery: Due, began: float, outcome: Outcome) -> Try:
     ended = time.time()
     again = None
@@ -271,16 +196,3 @@ def _try(delivery: Due, began: float, outcome: Outcome) -> Try:
 def _refusal(delivery: Due) -> Try:
     now = time.time()
     return Try(now, now, False, None, f"{delivery.owner} may not read this job any more", None)
-
-
-def pause_after(failures: int, policy: dict[str, Any]) -> float | None:
-    """Seconds until the next try; None: there is none."""
-    strategy, rate = policy["retryStrategy"], policy["retryRate"]
-    if strategy == "NONE" or failures > policy["retryLimit"]:
-        return None
-    first = {"IMMEDIATE": 0, "DELAYED": policy["retryDelay"], "EXPONENTIAL": policy["retryDelay"] + rate}
-    if failures == 1:
-        pause = first[strategy]
-    else:
-        pause = rate * 2 ** min(failures - 1, 20) if strategy == "EXPONENTIAL" else rate
-    return float(min(max(pause, _LEAST_PAUSE), _LONGEST_PAUSE))
