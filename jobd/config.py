@@ -224,9 +224,7 @@ class System(Model):
     """Bytes that must be free where `work_dir` is before a job starts; None: none need be."""
     options: Mapping[str, Any] = Field(default_factory=dict)
     """For the backend alone."""
-    concurrency: Annotated[Count, Field(le=64)] = Field(
-        default_factory=lambda data: 8 if _is_local(data) else 4
-    )
+    concurrency: Annotated[Count, Field(le=64)] = 8
     """Calls of the backend at the same time."""
     transfers: Annotated[Count, Field(le=64)] = 4
     """Jobs being staged or archived at the same time."""

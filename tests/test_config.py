@@ -152,7 +152,7 @@ systems:
         86400,
     )
     assert (box.default_queue(), box.queue("short"), box.queue("none")) == (long, short, None)
-    assert (cluster.slots, cluster.lost_after, cluster.concurrency) == (None, 7200, 4)
+    assert (cluster.slots, cluster.lost_after, cluster.concurrency) == (None, 7200, 8)
     assert cluster.options == {"bin": "/opt/lsf"}
     assert (settings.default_system, box.default, cluster.default) == ("box", True, False)
     assert settings.system("cluster") is cluster
