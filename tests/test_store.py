@@ -358,7 +358,11 @@ def test_T10_a_full_disk_is_a_clear_error_and_nothing_is_lost(tmp_path):
                 assert "full" in str(error), error
             for job in [first, *kept]:
                 assert (await get(store, job.id)).id == job.id
+            await store.write(lambda tx: tx.sql.execute("SELECT 1"))
+            assert "full" in store.trouble, "what only reads says nothing of the disk"
             (state / "ballast").unlink()
+            await store.probe()
+            assert not store.trouble
             await add(store)
             await store.close()
             print("right", len(kept))

@@ -26,7 +26,7 @@ from jobd.store.changes import Changes
 from jobd.store.connection import APPLICATION_ID, connection, database, disk_errors
 from jobd.store.filesystem import network_file_system
 from jobd.store.job import Event, Job
-from jobd.store.writer import Work, Writer
+from jobd.store.writer import Transaction, Work, Writer
 
 T = TypeVar("T")
 
@@ -84,7 +84,7 @@ class Store:
 
     async def probe(self) -> None:
         """Writes, to find out whether that works again. Raises Unavailable."""
-        await self.write(lambda tx: tx.sql.execute("PRAGMA user_version = 1"))
+        await self.write(_probe)
 
     def free(self) -> int:
         """Bytes that are left for it on its disk."""
@@ -113,6 +113,11 @@ class Store:
         self, job: Job, limit: int = 100, offset: int = 0, descending: bool = False
     ) -> list[Event]:
         return await self.read(lambda sql: queries.history(sql, job.seq, limit, offset, descending))
+
+
+def _probe(tx: Transaction) -> None:
+    tx.sql.execute("INSERT OR REPLACE INTO environment (digest, body) VALUES ('', '')")
+    tx.sql.execute("DELETE FROM environment WHERE digest = ''")
 
 
 def lock(state_dir: Path, facts: Mapping[str, object]) -> int:

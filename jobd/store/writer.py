@@ -106,17 +106,16 @@ class Writer:
                 self._commit(piece)
         self._db.close()
 
-    def _together(self, first: _Piece[Any]) -> Iterator[_Piece[Any]]:
-        """With what came after it, also while those before were being done."""
-        yield first
-        for _ in range(_MOST_PER_COMMIT - 1):
-            if self._queue.empty():
-                return
-            piece = self._queue.get()
-            if piece is None or piece.alone:
-                self._ahead.append(piece)
-                return
+    def _growing(self, batch: list[_Piece[Any]]) -> Iterator[_Piece[Any]]:
+        """Each of them, and what comes in while those before are being done."""
+        for piece in batch:  # grows while we go
             yield piece
+            if len(batch) < _MOST_PER_COMMIT and not self._ahead and not self._queue.empty():
+                more = self._queue.get()
+                if more is None or more.alone:
+                    self._ahead.append(more)
+                else:
+                    batch.append(more)
 
     def _do_alone(self, piece: _Piece[Any]) -> None:
         try:
@@ -128,26 +127,16 @@ class Writer:
             piece.loop.call_soon_threadsafe(piece.deliver)
 
     def _commit(self, first: _Piece[Any]) -> None:
-        batch: list[_Piece[Any]] = []
-        done: list[Transaction] = []
+        batch, done = [first], list[Transaction]()
         try:
             with disk_errors():
                 sql = connection(self._db)
-                sql.execute("BEGIN IMMEDIATE")
-                try:
-                    for piece in self._together(first):
-                        batch.append(piece)
-                        done.append(_attempt(sql, piece))
-                    sql.execute("COMMIT")
-                except BaseException:
-                    if sql.in_transaction:
-                        sql.execute("ROLLBACK")
-                    raise
-            self.trouble = ""
+                before = sql.total_changes
+                done = self._transact(sql, batch)
+            if sql.total_changes != before:  # what only reads says nothing of the disk
+                self.trouble = ""
         except Exception as error:
             self.trouble = str(error)
-            done.clear()
-            batch = batch or [first]
             for piece in batch:
                 piece.error = piece.error or error
         loop = first.loop
@@ -155,6 +144,17 @@ class Writer:
             loop.call_soon_threadsafe(self._deliver, batch, done)
         for transaction in done:
             joblog.tell(transaction.to_tell)
+
+    def _transact(self, sql: sqlite3.Connection, batch: list[_Piece[Any]]) -> list[Transaction]:
+        sql.execute("BEGIN IMMEDIATE")
+        try:
+            done = [_attempt(sql, piece) for piece in self._growing(batch)]
+            sql.execute("COMMIT")
+        except BaseException:
+            if sql.in_transaction:
+                sql.execute("ROLLBACK")
+            raise
+        return done
 
     def _deliver(self, batch: list[_Piece[Any]], done: list[Transaction]) -> None:
         for transaction in done:
