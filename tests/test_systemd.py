@@ -331,10 +331,10 @@ def test_the_journal_has_priorities_and_jobs(lab: Lab) -> None:
     job = lab.submit("true")
 
     def entries() -> list[dict[str, Any]]:
-        lines = lab.log("-o", "json", f"JOBD_JOB_ID={job['id']}").splitlines()
+        lines = lab.log("-o", "json", "-p", "warning", f"JOBD_JOB_ID={job['id']}").splitlines()
         return [json.loads(line) for line in lines]
 
-    (entry, *_) = until(entries, 60.0, "there is a line about it")
+    (entry, *_) = until(entries, 60.0, "there is a warning about it")
     processes_signal(keeper, signal.SIGCONT)
     assert (entry["PRIORITY"], entry["_SYSTEMD_UNIT"]) == ("4", "jobd.service")
     assert (entry["SYSLOG_IDENTIFIER"], entry["JOBD_LOGGER"]) == ("jobd", "jobd.engine.handover")
