@@ -319,15 +319,15 @@ def test_a_requeue_is_told_and_the_same_claim_goes_on(daemon, cluster, gate):
     cluster.run("scontrol", "requeue", job["localId"])
     daemon.in_status(job["id"], "QUEUED")
 
-    asked = 0.0
+    next_time, pause = 0.0, 3.0
 
     def runs_again() -> bool:
-        """Without the two minutes that Slurm gives it, of which it may be told too early to hear; not told
-        too often, since it schedules nothing while it listens."""
-        nonlocal asked
-        if time.monotonic() > asked + 3:
+        """Without the two minutes that Slurm gives it, of which it may be told too early to hear; told more
+        and more seldom, since whoever tells it again puts off when it schedules."""
+        nonlocal next_time, pause
+        if time.monotonic() > next_time:
             cluster.run("scontrol", "update", f"jobid={job['localId']}", "starttime=now", check=False)
-            asked = time.monotonic()
+            next_time, pause = time.monotonic() + pause, 2 * pause
         return gate.ran == 2
 
     until(runs_again, 150)
