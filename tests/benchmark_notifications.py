@@ -85,11 +85,13 @@ async def _head(reader: asyncio.StreamReader) -> bytes:
 @contextmanager
 def set_up(directory: Path | None) -> Iterator[tuple[Client, Receiver]]:
     with tempfile.TemporaryDirectory(prefix="jobd-benchmark-", dir=directory) as name:
-        receiver = Receiver()
+        receiver, daemon = Receiver(), RunningDaemon(Path(name), CONFIG)
+        daemon.start()
         try:
-            with RunningDaemon(Path(name), CONFIG) as daemon, daemon.client() as client:
+            with daemon.client() as client:
                 yield client, receiver
         finally:
+            daemon.stop()  # no job ever ran
             receiver.process.terminate()
             receiver.process.join()
 
