@@ -319,28 +319,6 @@ def test_loopback_is_refused_where_only_the_internet_is_allowed(host: str) -> No
         assert sent(message(hook.url(host=host)), allow=["http://127.0.0.0/8:*"]).delivered
 
 
-def test_a_name_is_looked_up_and_its_address_refused() -> None:
-    """`ip6-localhost` and the like: nothing in the name says so."""
-    with receiver() as hook:
-        name = _name_of_loopback()
-        outcome = sent(message(hook.url(host=name)), allow=["http://*:*"])
-        assert outcome.for_good
-        assert f"{name} is 127.0" in outcome.words
-        assert hook.connections == 0
-        assert sent(message(hook.url(host=name)), allow=[f"http://{name}:*"]).delivered
-
-
-def _name_of_loopback() -> str:
-    """Another one than localhost, which /etc/hosts or the machine's own name gives."""
-    for name in (socket.gethostname().lower(), "ip4-loopback", "localhost.localdomain"):
-        try:
-            if socket.gethostbyname(name).startswith("127."):
-                return name
-        except OSError:
-            continue
-    pytest.skip("no name but localhost means loopback here")
-
-
 def test_this_machines_own_addresses_are_known() -> None:
     for host in "127.0.0.1", *_addresses_of_interfaces():
         assert is_own(ip_address(host)), host

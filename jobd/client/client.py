@@ -328,10 +328,7 @@ class Client:
         `doubt` hears why, as things are, nobody may ever be told."""
         of_job = {"associatedUuid": job_id, **{name: part for name, part in wish.items() if part is not None}}
         wishes = [{**of_job, "event": event} for event in events]
-        answer = self._answer("POST", "/notifications/v2", body=wishes, key=new_key())
-        if doubt and (words := answer.get("message")):
-            doubt(words)
-        made: Jobs = answer["result"]
+        made: Jobs = self._ask("POST", "/notifications/v2", body=wishes, key=new_key(), remark=doubt)
         return made
 
     def test_notification(self, **wish: Any) -> Job:
@@ -477,20 +474,9 @@ class Client:
         body: object = None,
         key: str | None = None,
         timeout: float | None = None,
+        remark: Callable[[str], None] | None = None,
     ) -> Any:
-        """The result of one request. Raises by its code."""
-        return self._answer(method, path, query, body=body, key=key, timeout=timeout).get("result", {})
-
-    def _answer(
-        self,
-        method: str,
-        path: str,
-        query: Mapping[str, str] | None = None,
-        *,
-        body: object = None,
-        key: str | None = None,
-        timeout: float | None = None,
-    ) -> dict[str, Any]:
+        """The result of one request; `remark` hears what is said beside it. Raises by its code."""
         headers = {"Accept": "application/json"}
         if body is not None:
             headers["Content-Type"] = "application/json"
@@ -501,7 +487,9 @@ class Client:
         envelope = response.content
         if not isinstance(envelope, dict):
             raise JobdError(f"{self.host} sent something that is not jobd's: {response.code}")
-        return envelope
+        if remark and (words := envelope.get("message")):
+            remark(words)
+        return envelope.get("result", {})
 
     def _stream(self, path: str, query: Mapping[str, str], timeout: float | None) -> Iterator[bytes]:
         yield from self._body(self.exchange("GET", target(path, query), {}, None, timeout, whole=False))
